@@ -1,0 +1,212 @@
+"""FastViTConfig: every choice that makes a FastViT, validated before any module is built.
+
+Needs no torch, so that the command line and the dashboard can read configurations at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+STAGES = 4
+MIXERS = ("repmixer", "attention", "pool", "convmixer")
+STEM_STRIDES = (1, 2, 4)
+# Attention mixes globally and has no kernel. One network must have one key, so the entry is fixed.
+UNUSED_KERNEL = 3
+SMALL_KERNEL = 3  # the parallel branch of the large-kernel convolution, and the stem's and head's kernel
+SE_RATIO = 1 / 16  # squeeze-and-excitation of the head (MobileOne, section 3.1)
+
+_TRAINING_ONLY = {"branches", "layer_scale_init", "drop_path"}
+
+
+def _entries(name: str, value: Any, count: int) -> tuple[Any, ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise ValueError(f"{name} = {value!r}: expected a sequence of {count} entries")
+    if len(value) != count:
+        raise ValueError(f"{name} = {tuple(value)!r}: expected {count} entries, got {len(value)}")
+    return tuple(value)
+
+
+def _integers(name: str, value: Any, count: int, *, at_least: int, odd: bool = False) -> tuple[int, ...]:
+    entries = _entries(name, value, count)
+    for entry in entries:
+        whole = isinstance(entry, int) and not isinstance(entry, bool)
+        if not whole or entry < at_least or (odd and entry % 2 == 0):
+            kind = "an odd integer" if odd else "an integer"
+            raise ValueError(f"{name} = {entries!r}: {entry!r} must be {kind} of at least {at_least}")
+    return entries
+
+
+def _number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
+    valid = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not valid or value > high or value < low or (open_low and value == low):
+        bracket = "(" if open_low else "["
+        raise ValueError(f"{name} = {value!r}: must be a number in {bracket}{low:g}, {high:g}]")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class FastViTConfig:
+    """One FastViT. Sequences hold one entry a stage; `patch_kernels` one for each of the three
+    patch embeddings between stages.
+
+    Two configurations are equal, and share a `key()`, when their deployed (fused) networks have the
+    same architecture: `branches`, `layer_scale_init` and `drop_path` only shape training and are
+    left out of both.
+
+    Raises:
+        ValueError: names the field, the value and the rule that it breaks.
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    mlp_ratios: tuple[float, ...]
+    mixers: tuple[str, ...]
+    mixer_kernels: tuple[int, ...] = (3, 3, 3, 3)
+    ffn_kernels: tuple[int, ...] = (7, 7, 7, 7)
+    patch_kernels: tuple[int, ...] = (7, 7, 7)
+    # Conditional positional encoding before a stage; None: before every attention stage, as published.
+    cpe: tuple[bool, ...] | None = None
+    cpe_kernel: int = 7
+    head_dim: int = 32
+    # 4 as published; 2 and 1 keep the grids of small images meaningful.
+    stem_stride: int = 4
+    # The over-parameterization factor: k x k branches in each MobileOne block while training.
+    # 0 is the lean form, plain convolution + BatchNorm everywhere.
+    branches: int = field(default=1, compare=False)
+    layer_scale_init: float = field(default=1e-5, compare=False)
+    drop_path: float = field(default=0.0, compare=False)
+
+    def __post_init__(self) -> None:
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (frozen dataclass)
+        put("depths", _integers("depths", self.depths, STAGES, at_least=1))
+        put("widths", _integers("widths", self.widths, STAGES, at_least=1))
+        ratios = _entries("mlp_ratios", self.mlp_ratios, STAGES)
+        put("mlp_ratios", tuple(_number("mlp_ratios", r, 0, 64, open_low=True) for r in ratios))
+        mixers = _entries("mixers", self.mixers, STAGES)
+        for mixer in mixers:
+            if mixer not in MIXERS:
+                raise ValueError(f"mixers = {mixers!r}: {mixer!r} must be one of {', '.join(MIXERS)}")
+        put("mixers", mixers)
+        kernels = _integers("mixer_kernels", self.mixer_kernels, STAGES, at_least=3, odd=True)
+        put("mixer_kernels", tuple(UNUSED_KERNEL if m == "attention" else k
+                                   for m, k in zip(mixers, kernels, strict=True)))
+        put("ffn_kernels", _integers("ffn_kernels", self.ffn_kernels, STAGES, at_least=3, odd=True))
+        put("patch_kernels", _integers("patch_kernels", self.patch_kernels, STAGES - 1, at_least=3, odd=True))
+        if self.cpe is None:
+            put("cpe", tuple(mixer == "attention" for mixer in mixers))
+        cpe = _entries("cpe", self.cpe, STAGES)
+        if not all(isinstance(entry, bool) for entry in cpe):
+            raise ValueError(f"cpe = {cpe!r}: every entry must be true or false")
+        put("cpe", cpe)
+        _integers("cpe_kernel", [self.cpe_kernel], 1, at_least=3, odd=True)
+        if not any(cpe):
+            put("cpe_kernel", 7)  # unused: one network, one key
+        _integers("head_dim", [self.head_dim], 1, at_least=1)
+        for stage, (width, mixer) in enumerate(zip(self.widths, mixers, strict=True), 1):
+            if mixer == "attention" and width % self.head_dim:
+                raise ValueError(
+                    f"widths = {self.widths!r}: stage {stage} uses attention, so its width {width} "
+                    f"must be a multiple of head_dim = {self.head_dim}")
+            if int(width * self.mlp_ratios[stage - 1]) < 1:
+                raise ValueError(f"mlp_ratios = {self.mlp_ratios!r}: stage {stage} has no hidden channel")
+        if "attention" not in mixers:
+            put("head_dim", 32)  # unused: one network, one key
+        if self.stem_stride not in STEM_STRIDES:
+            raise ValueError(f"stem_stride = {self.stem_stride!r}: must be one of {STEM_STRIDES}")
+        _integers("branches", [self.branches], 1, at_least=0)
+        put("layer_scale_init", _number("layer_scale_init", self.layer_scale_init, 0, 10, open_low=True))
+        put("drop_path", _number("drop_path", self.drop_path, 0, 0.99))
+
+    @property
+    def has_cpe(self) -> tuple[bool, ...]:
+        """`cpe`, which is never None once validated."""
+        assert self.cpe is not None
+        return self.cpe
+
+    @property
+    def hidden_widths(self) -> tuple[int, ...]:
+        """Channels inside the ConvFFN of each stage: int(width * ratio)."""
+        return tuple(int(w * r) for w, r in zip(self.widths, self.mlp_ratios, strict=True))
+
+    @property
+    def patch_widths(self) -> tuple[int, ...]:
+        """Channels between the large-kernel and the 1x1 convolution of each patch embedding.
+
+        The stock block has groups = C_in and C_out outputs, so C_out must be a multiple of C_in.
+        C_in * max(1, round(C_out / C_in)) keeps the convolution depthwise for any pair of widths and
+        equals the stock block where that one exists.
+        """
+        return tuple(c_in * max(1, round(c_out / c_in))
+                     for c_in, c_out in zip(self.widths, self.widths[1:], strict=False))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Total stride of each stage's feature map, in input pixels."""
+        return tuple(self.stem_stride * 2**stage for stage in range(STAGES))
+
+    def replace(self, **changes: Any) -> FastViTConfig:
+        """A copy with some fields changed. CPE follows the mixers unless it is given."""
+        followed = self.cpe == tuple(mixer == "attention" for mixer in self.mixers)
+        if "mixers" in changes and followed:
+            changes.setdefault("cpe", None)
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FastViTConfig:
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{values!r}: expected an object with the fields of a FastViTConfig")
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            fields = ", ".join(sorted(known))
+            raise ValueError(f"{unknown[0]!r} is no field of a FastViTConfig; the fields are {fields}")
+        required = ("depths", "widths", "mlp_ratios", "mixers")
+        if missing := [name for name in required if name not in values]:
+            raise ValueError(f"the configuration lacks {', '.join(missing)}")
+        return cls(**values)
+
+    def to_json(self, indent: int | None = None) -> str:
+        return json.dumps(self.to_dict(), indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str) -> FastViTConfig:
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not a JSON configuration: {error}") from None
+        return cls.from_dict(values)
+
+    def key(self) -> str:
+        """Stable hash of the deployed architecture, 16 hex digits; equal configurations share it."""
+        values = {k: v for k, v in self.to_dict().items() if k not in _TRAINING_ONLY}
+        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def describe(self) -> str:
+        """The configuration in words, without what is as in every published preset."""
+        def joined(values: Sequence[Any]) -> str:
+            return "-".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+
+        def short(values: Sequence[Any]) -> str:
+            return f"{values[0]:g}" if len(set(values)) == 1 else joined(values)
+
+        words = [f"depths {joined(self.depths)}", f"widths {joined(self.widths)}",
+                 f"ratio {short(self.mlp_ratios)}",
+                 "mixers " + "".join({"repmixer": "R", "attention": "A", "pool": "P", "convmixer": "C"}[m]
+                                     for m in self.mixers)]
+        for label, values, usual in (("mixer kernel", self.mixer_kernels, (3, 3, 3, 3)),
+                                     ("FFN kernel", self.ffn_kernels, (7, 7, 7, 7)),
+                                     ("patch kernel", self.patch_kernels, (7, 7, 7))):
+            if values != usual:
+                words.append(f"{label} {short(values)}")
+        if self.stem_stride != 4:
+            words.append(f"stem stride {self.stem_stride}")
+        return ", ".join(words)

@@ -1,0 +1,1 @@
+"""How FastViT configurations are measured, scored and searched."""
