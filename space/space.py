@@ -1,0 +1,332 @@
+"""SearchSpace: which configurations exist, and how Optuna walks through them. Needs no torch."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvit.config import MIXERS, STAGES, UNUSED_KERNEL, FastViTConfig
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+Choices = tuple[Any, ...]
+
+# Field of the configuration -> (name of its parameters, entries). The order is the order of suggestion.
+_FIELDS = {"mixers": ("mixer", STAGES), "depths": ("depth", STAGES), "widths": ("width", STAGES),
+           "mlp_ratios": ("ratio", STAGES), "mixer_kernels": ("mixer_kernel", STAGES),
+           "ffn_kernels": ("ffn_kernel", STAGES), "patch_kernels": ("patch_kernel", STAGES - 1)}
+_FIXED = ("head_dim", "stem_stride", "cpe_kernel", "branches", "layer_scale_init", "drop_path")
+_SHIPPED = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One parameter of the space: the name that Optuna knows, the entry of the configuration that it
+    sets, and its choices in order."""
+
+    name: str
+    field: str
+    index: int
+    choices: Choices
+
+
+Choose = Callable[[Dimension], Any]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A product of choices per stage, less what cannot be built.
+
+    A configuration is suggested one way only: a parameter exists only where it shapes the network (an
+    attention stage has no mixer kernel), and a choice that attention cannot take is not offered to it.
+    """
+
+    name: str
+    choices: Mapping[str, tuple[Choices, ...]]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+    @classmethod
+    def load(cls, name: str | Path = "default") -> SearchSpace:
+        """A space that ships, by name, or a TOML file (space/default.toml shows the format).
+
+        Raises:
+            ValueError: no such space, or what is wrong in the file.
+        """
+        path = _SHIPPED / f"{name}.toml"
+        if str(name) not in cls.shipped():
+            path = Path(name)
+            if not path.is_file():
+                nearest = difflib.get_close_matches(str(name), cls.shipped(), n=1)
+                hint = f"; did you mean {nearest[0]}?" if nearest else ""
+                raise ValueError(f"{str(name)!r} is neither a shipped space ({', '.join(cls.shipped())}) "
+                                 f"nor a TOML file{hint}")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: cannot be read as text: {error}") from None
+        try:
+            return cls.from_toml(text, name=path.stem)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    @staticmethod
+    def shipped() -> list[str]:
+        return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
+
+    @classmethod
+    def from_toml(cls, text: str, name: str = "custom") -> SearchSpace:
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"not valid TOML: {error}") from None
+        name, fixed = values.pop("name", name), values.pop("fixed", {})
+        if not isinstance(name, str):
+            raise ValueError(f"name = {name!r}: expected a string")
+        if unknown := sorted(set(values) - set(_FIELDS)):
+            raise ValueError(f"{unknown[0]!r} is no dimension; the dimensions are {', '.join(_FIELDS)}, and [fixed]")
+        if missing := [key for key in ("mixers", "depths", "widths", "mlp_ratios") if key not in values]:
+            raise ValueError(f"{missing[0]} is missing")
+        if not isinstance(fixed, dict) or (unknown := sorted(set(fixed) - set(_FIXED))):
+            raise ValueError(f"[fixed] may hold {', '.join(_FIXED)}; got {fixed!r}")
+        defaults = {"mixer_kernels": [3], "ffn_kernels": [7], "patch_kernels": [7]}
+        choices = {key: _parse(key, values.get(key, defaults.get(key)), count)
+                   for key, (_, count) in _FIELDS.items()}
+        space = cls(name=name, choices=choices, fixed=fixed, source=text)
+        space._check()
+        return space
+
+    def _check(self) -> None:
+        """Every value is tried in a configuration once, so that its ValueError appears now and not in a search."""
+        for stage in range(STAGES):
+            for mixer in self.choices["mixers"][stage]:
+                if mixer not in MIXERS:
+                    raise ValueError(f"mixers: {mixer!r} must be one of {', '.join(MIXERS)}")
+                if not self._widths(stage, mixer):
+                    raise ValueError(f"widths: stage {stage + 1} offers attention, but no multiple of "
+                                     f"head_dim = {self._head_dim}")
+            for width, (low, high) in itertools.product(
+                    self.choices["widths"][stage], itertools.pairwise(self.choices["mlp_ratios"][stage])):
+                if isinstance(width, int) and int(width * low) == int(width * high):
+                    raise ValueError(f"mlp_ratios: {low:g} and {high:g} are the same network at width {width}")
+        longest = max(len(entry) for entries in self.choices.values() for entry in entries)
+        for mixers, index in itertools.product(itertools.product(*self.choices["mixers"]), range(longest)):
+            def choose(dimension: Dimension, mixers: Choices = mixers, index: int = index) -> Any:
+                if dimension.field == "mixers":
+                    return mixers[dimension.index]
+                return dimension.choices[min(index, len(dimension.choices) - 1)]
+
+            self._walk(choose)
+
+    @property
+    def _head_dim(self) -> int:
+        return int(self.fixed.get("head_dim", 32))
+
+    def _widths(self, stage: int, mixer: str) -> Choices:
+        widths = self.choices["widths"][stage]
+        return tuple(w for w in widths if w % self._head_dim == 0) if mixer == "attention" else widths
+
+    def _mixer_dimension(self, stage: int) -> Dimension:
+        return Dimension(f"mixer{stage + 1}", "mixers", stage, self.choices["mixers"][stage])
+
+    def _dimensions(self, mixers: Sequence[str]) -> Iterator[Dimension]:
+        """The parameters that exist once the mixers are chosen, those with one choice included."""
+        for key, (parameter, count) in _FIELDS.items():
+            for index in range(count):
+                name, choices = f"{parameter}{index + 1}", self.choices[key][index]
+                if key == "mixers" or (key == "mixer_kernels" and mixers[index] == "attention"):
+                    continue
+                if key == "widths":
+                    allowed = self._widths(index, mixers[index])
+                    # Optuna wants one range for one name.
+                    if allowed != choices and len(self.choices["mixers"][index]) > 1:
+                        name += "_attention"
+                    choices = allowed
+                yield Dimension(name, key, index, choices)
+
+    def _walk(self, choose: Choose) -> FastViTConfig:
+        mixers = [choose(self._mixer_dimension(stage)) for stage in range(STAGES)]
+        values: dict[str, list[Any]] = {key: [UNUSED_KERNEL] * count for key, (_, count) in _FIELDS.items()}
+        values["mixers"] = mixers
+        for dimension in self._dimensions(mixers):
+            values[dimension.field][dimension.index] = choose(dimension)
+        entries: dict[str, Any] = {key: tuple(chosen) for key, chosen in values.items()}
+        return FastViTConfig(**entries, **self.fixed)
+
+    @cached_property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """Every parameter with more than one choice that `suggest` may ask for."""
+        found = [self._mixer_dimension(stage) for stage in range(STAGES)]
+        for mixers in itertools.product(*self.choices["mixers"]):
+            found += self._dimensions(mixers)
+        unique = {dimension.name: dimension for dimension in found}
+        return tuple(dimension for dimension in unique.values() if len(dimension.choices) > 1)
+
+    def suggest(self, trial: BaseTrial) -> FastViTConfig:
+        """The configuration that an Optuna trial (or FixedTrial) chooses."""
+        return self._walk(lambda dimension: _suggest(trial, dimension.name, dimension.choices))
+
+    def sample(self, rng: np.random.Generator) -> FastViTConfig:
+        """A configuration with every choice drawn uniformly."""
+        return self._walk(lambda dimension: dimension.choices[rng.integers(len(dimension.choices))])
+
+    def encode(self, config: FastViTConfig) -> dict[str, Any]:
+        """The parameters that make `suggest` return `config`.
+
+        Raises:
+            ValueError: the configuration is not in the space, with the choice that is outside.
+        """
+        params: dict[str, Any] = {}
+
+        def record(dimension: Dimension) -> Any:
+            entries = getattr(config, dimension.field)
+            value = entries[dimension.index]
+            if value not in dimension.choices:
+                raise ValueError(f"{dimension.field} = {entries}: {value!r} is not among the choices of "
+                                 f"{dimension.name} in the space {self.name!r}: {_short(dimension.choices)}")
+            choice = dimension.choices[dimension.choices.index(value)]
+            if len(dimension.choices) > 1:
+                params[dimension.name] = choice
+            return choice
+
+        rebuilt = self._walk(record)
+        if rebuilt != config:
+            differing = [k for k, v in rebuilt.to_dict().items() if v != config.to_dict()[k] and k in (*_FIXED, "cpe")]
+            raise ValueError(f"{', '.join(differing)} of the configuration differ from what the space "
+                             f"{self.name!r} fixes")
+        return params
+
+    def __contains__(self, config: object) -> bool:
+        if not isinstance(config, FastViTConfig):
+            return False
+        try:
+            self.encode(config)
+        except ValueError:
+            return False
+        return True
+
+    def size(self) -> int:
+        """The number of configurations."""
+        stages = 1
+        for stage in range(STAGES):
+            shared = math.prod(len(self.choices[key][stage]) for key in ("depths", "mlp_ratios", "ffn_kernels"))
+            stages *= shared * sum(
+                len(self._widths(stage, mixer))
+                * (1 if mixer == "attention" else len(self.choices["mixer_kernels"][stage]))
+                for mixer in self.choices["mixers"][stage])
+        return stages * math.prod(len(choices) for choices in self.choices["patch_kernels"])
+
+    def neighbours(self, config: FastViTConfig) -> list[FastViTConfig]:
+        """Every configuration one step away in one dimension: the next choice up or down, or another mixer.
+
+        A stage that turns from attention to a mixer with a kernel may take any of its kernels, because
+        attention has none; so the relation is symmetric.
+        """
+        params = self.encode(config)
+        found = []
+        for dimension in self._dimensions(config.mixers):
+            if dimension.name not in params:
+                continue
+            at = dimension.choices.index(params[dimension.name])
+            for step in (at - 1, at + 1):
+                if 0 <= step < len(dimension.choices):
+                    found.append(self._from(params | {dimension.name: dimension.choices[step]}))
+        for stage, mixers in enumerate(self.choices["mixers"]):
+            for mixer in mixers:
+                if mixer == config.mixers[stage]:
+                    continue
+                if config.widths[stage] not in self._widths(stage, mixer):
+                    continue
+                changed = (*config.mixers[:stage], mixer, *config.mixers[stage + 1:])
+                kernels = [config.mixer_kernels[stage]]
+                if config.mixers[stage] == "attention":
+                    kernels = list(self.choices["mixer_kernels"][stage])
+                for kernel in kernels:
+                    new = (*config.mixer_kernels[:stage], kernel, *config.mixer_kernels[stage + 1:])
+                    found.append(config.replace(mixers=changed, mixer_kernels=new))
+        return found
+
+    def _from(self, params: Mapping[str, Any]) -> FastViTConfig:
+        return self._walk(lambda dimension: params.get(dimension.name, dimension.choices[0]))
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """What `features` holds, in order: one name for each dimension that varies."""
+        names = []
+        for key, (parameter, count) in _FIELDS.items():
+            names += [f"{parameter}{i + 1}" for i in range(count) if len(self.choices[key][i]) > 1]
+        return tuple(names)
+
+    def features(self, config: FastViTConfig) -> np.ndarray:
+        """`config` as a vector for surrogates (len(feature_names),): depths and widths as logarithms,
+        mixers as their position among the choices, the rest as it is."""
+        row = []
+        for key, (_, count) in _FIELDS.items():
+            for index in range(count):
+                choices = self.choices[key][index]
+                if len(choices) < 2:
+                    continue
+                value = getattr(config, key)[index]
+                if key == "mixers":
+                    row.append(float(choices.index(value)))
+                elif key in ("depths", "widths"):
+                    row.append(math.log(value))
+                else:
+                    row.append(float(value))
+        return np.array(row)
+
+
+def _suggest(trial: BaseTrial, name: str, choices: Choices) -> Any:
+    if len(choices) == 1:
+        return choices[0]
+    if all(isinstance(choice, int) for choice in choices):
+        steps = {high - low for low, high in itertools.pairwise(choices)}
+        if len(steps) == 1:  # an ordered range, which samplers can learn along
+            return trial.suggest_int(name, choices[0], choices[-1], step=steps.pop())
+    return trial.suggest_categorical(name, choices)
+
+
+def _parse(key: str, value: Any, count: int) -> tuple[Choices, ...]:
+    if isinstance(value, dict) or (isinstance(value, list) and value and not isinstance(value[0], (list, dict))):
+        value = [value] * count
+    if not isinstance(value, list) or len(value) != count:
+        raise ValueError(f"{key} = {value!r}: expected {count} entries (choices or {{ low, high, step }}), "
+                         "or one for all")
+    return tuple(_parse_entry(key, entry) for entry in value)
+
+
+def _parse_entry(key: str, entry: Any) -> Choices:
+    if isinstance(entry, dict):
+        if not {"low", "high"} <= set(entry) <= {"low", "high", "step"}:
+            raise ValueError(f"{key}: {entry!r} must have low, high and, if not 1, step")
+        low, high, step = entry["low"], entry["high"], entry.get("step", 1)
+        if not all(isinstance(v, int) and not isinstance(v, bool) for v in (low, high, step)):
+            raise ValueError(f"{key}: {entry!r} must hold integers; write other choices as a list")
+        if step < 1 or high < low or (high - low) % step:
+            raise ValueError(f"{key}: {entry!r} must have low <= high, a whole number of steps apart")
+        return tuple(range(low, high + 1, step))
+    if not isinstance(entry, list) or not entry:
+        raise ValueError(f"{key}: {entry!r} must be a list of choices or {{ low, high, step }}")
+    if len(set(map(str, entry))) != len(entry) or len(set(entry)) != len(entry):
+        raise ValueError(f"{key}: {entry!r} holds a choice twice")
+    if key != "mixers":
+        if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in entry):
+            raise ValueError(f"{key}: {entry!r} must hold numbers")
+        entry = sorted(entry)
+    return tuple(entry)
+
+
+def _short(choices: Choices) -> str:
+    if len(choices) > 6:
+        return f"{choices[0]}, {choices[1]} .. {choices[-1]}"
+    return ", ".join(str(choice) for choice in choices)
