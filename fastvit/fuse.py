@@ -72,11 +72,11 @@ def to_conv(affine: Affine, like: nn.Conv2d) -> nn.Conv2d:
     """A convolution with bias that holds `affine`; stride, groups, dtype and device as `like`'s."""
     kernel, bias = affine
     size = kernel.shape[-1]
-    conv = nn.Conv2d(kernel.shape[1] * like.groups, kernel.shape[0], size, stride=like.stride,
+    conv = nn.Conv2d(kernel.shape[1] * like.groups, kernel.shape[0], size, stride=like.stride[0],
                      padding=size // 2, groups=like.groups, device=like.weight.device, dtype=like.weight.dtype)
     with torch.no_grad():
         conv.weight.copy_(kernel)
-        conv.bias.copy_(bias)
+        conv.bias.copy_(bias)  # type: ignore[union-attr]
     return conv
 
 
@@ -96,7 +96,7 @@ def reparameterize(model: M) -> M:
 
 def _folded(module: nn.Module) -> nn.Module:
     if hasattr(module, "fold"):
-        return module.fold().eval()
+        return module.fold().eval()  # type: ignore[operator, no-any-return]
     for name, child in module.named_children():
         setattr(module, name, _folded(child))
     return module

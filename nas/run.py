@@ -175,10 +175,11 @@ class Run:
         Raises:
             UsageError: the journal is damaged.
         """
-        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
 
         try:
-            return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(self.journal)))
+            return JournalStorage(JournalFileBackend(str(self.journal)))
         except (ValueError, KeyError):
             raise UsageError(self._damaged()) from None
 
@@ -225,7 +226,7 @@ class Run:
         try:
             return optuna.load_study(study_name=self.meta["id"], storage=self.storage)
         except KeyError:
-            raise UsageError(f"{self.path} holds no trials yet; resume it with `search.py resume {self.path}`") from None
+            raise UsageError(f"{self.path} holds no trials yet; go on with `search.py resume {self.path}`") from None
 
     def records(self) -> list[TrialRecord]:
         """Every trial so far, in order.

@@ -180,6 +180,11 @@ class SearchSpace:
         """A configuration with every choice drawn uniformly."""
         return self._walk(lambda dimension: dimension.choices[rng.integers(len(dimension.choices))])
 
+    def corners(self) -> tuple[FastViTConfig, FastViTConfig]:
+        """The configuration with every choice lowest, and the one with every choice highest."""
+        low, high = (self._walk(lambda d, end=end: d.choices[end]) for end in (0, -1))  # type: ignore[misc]
+        return low, high
+
     def encode(self, config: FastViTConfig) -> dict[str, Any]:
         """The parameters that make `suggest` return `config`.
 

@@ -1,0 +1,133 @@
+"""`search.py run | resume | status | front | worker`: the search and what it found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+_RUN_HELP = "the folder of a run"
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    run = commands.add_parser(
+        "run", help="search (the default command)", allow_abbrev=False,
+        description="Search for the FastViT configurations with the best score under a latency budget.")
+    run.add_argument("--budget-ms", type=float, metavar="MS", help="latency budget of one inference, in ms")
+    run.add_argument("--data", default="builtin", metavar="DIR",
+                     help="an image folder (train/ and val/, or one folder a class), or builtin (default)")
+    run.add_argument("--resolution", type=int, metavar="PX", help="input size (default: the task's own)")
+    run.add_argument("--device", default="onnxruntime", help="where latency is measured (`search.py devices`)")
+    run.add_argument("--space", default="default", help="a shipped space or a TOML file")
+    run.add_argument("--run", metavar="DIR", help="folder for the run (default: a new one under runs/)")
+    run.add_argument("--resume", action="store_true", help="go on when the folder of --run holds a run already")
+    run.add_argument("--seed", type=int, default=0, help="seed of the search and of training (default 0)")
+    run.add_argument("--steps", type=int, help="training steps of a proxy (default: the task's)")
+    _limits(run)
+    _output(run)
+    run.set_defaults(handler="nas.commands.run:run")
+
+    resume = commands.add_parser("resume", help="go on with a run", allow_abbrev=False)
+    resume.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    _limits(resume)
+    _output(resume)
+    resume.set_defaults(handler="nas.commands.run:resume")
+
+    status = commands.add_parser("status", help="how far a run is", allow_abbrev=False)
+    status.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    status.add_argument("--json", action="store_true", help="one JSON document")
+    status.set_defaults(handler="nas.commands.run:status")
+
+    front = commands.add_parser("front", help="the front of a run", allow_abbrev=False)
+    front.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    front.add_argument("--budget-ms", type=float, metavar="MS", help="another budget than the run's")
+    group = front.add_mutually_exclusive_group()
+    group.add_argument("--json", action="store_true", help="one JSON document")
+    group.add_argument("--csv", action="store_true", help="one row a point")
+    front.set_defaults(handler="nas.commands.run:front")
+
+    worker = commands.add_parser("worker", help="one more worker for a run", allow_abbrev=False)
+    worker.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    worker.add_argument("--id", help="name of the worker (default: from host and process)")
+    worker.set_defaults(handler="nas.commands.run:worker")
+
+
+def _limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trials", type=int, metavar="N", help="stop after N scored or measured configurations")
+    parser.add_argument("--minutes", type=float, metavar="M", 
+                        help="stop after M minutes (default 8, or none with --trials)")
+    parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a core, 8 at most)")
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the front as one JSON document at the end")
+
+
+def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from nas.errors import UsageError
+    from nas.launch import check_limits, launch, start
+    from nas.run import Run
+
+    if args.resume and args.run and (Path(args.run) / "run.json").exists():
+        given = Run.open(args.run)
+        if args.budget_ms is not None and args.budget_ms != given.meta["budget_ms"]:
+            raise UsageError(f"--budget-ms {args.budget_ms:g}: the run {args.run} has a budget of "
+                             f"{given.meta['budget_ms']:g} ms; `search.py front {args.run} --budget-ms "
+                             f"{args.budget_ms:g}` shows it under another")
+        return resume(args)
+    if args.budget_ms is None:
+        raise UsageError("--budget-ms is missing: give the latency budget in milliseconds, such as --budget-ms 2")
+    check_limits(args)
+    return launch(start(args), args)
+
+
+def resume(args: argparse.Namespace) -> int:
+    from nas.launch import check_limits, launch
+    from nas.run import Run
+
+    check_limits(args)
+    return launch(Run.open(args.run), args)
+
+
+def status(args: argparse.Namespace) -> int:
+    from nas.run import Run
+
+    found = Run.open(args.run).status()
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    print(f"{found['run']}: {found['state']}, {found['elapsed_s'] / 60:.1f} minutes")
+    for outcome, count in found["trials"].items():
+        print(f"  {outcome.replace('_', ' '):<14}{count:>6}")
+    return 0
+
+
+def front(args: argparse.Namespace) -> int:
+    from nas.launch import check_budget
+    from nas.report import front_csv, front_table
+    from nas.run import Run
+
+    if args.budget_ms is not None:
+        check_budget(args.budget_ms)
+    found = Run.open(args.run).front(args.budget_ms)
+    if args.json:
+        print(json.dumps(found))
+    elif args.csv:
+        sys.stdout.write(front_csv(found))
+    else:
+        print(front_table(found))
+    return 0 if found["points"] else 3
+
+
+def worker(args: argparse.Namespace) -> int:
+    from nas.run import Run
+    from nas.worker import work
+
+    return work(Run.open(args.run), args.id)
+
+
+if __name__ == "__main__":
+    # The launcher starts its workers here: `python -m nas.commands.run RUN NAME`.
+    sys.exit(worker(argparse.Namespace(run=sys.argv[1], id=sys.argv[2])))

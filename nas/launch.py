@@ -1,0 +1,262 @@
+"""Start a run, share it out to worker processes, show how far it is, and end it cleanly."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastvit.presets import PRESETS
+from nas.errors import Failure, UsageError
+from nas.run import Run, TrialRecord, now
+from space import SearchSpace
+
+DEFAULT_MINUTES = 8.0
+NOTHING_MEETS_THE_BUDGET = 3
+
+
+def check_budget(budget_ms: float) -> None:
+    if not math.isfinite(budget_ms) or budget_ms <= 0:
+        raise UsageError(f"--budget-ms {budget_ms:g}: expected a number above 0, such as --budget-ms 2")
+
+
+def check_limits(args: argparse.Namespace) -> None:
+    for name, low in (("trials", 1), ("workers", 1), ("steps", 1), ("resolution", 32), ("seed", 0)):
+        value = getattr(args, name, None)
+        if value is not None and value < low:
+            raise UsageError(f"--{name} {value}: expected at least {low}")
+    if args.minutes is not None and (not math.isfinite(args.minutes) or args.minutes <= 0):
+        raise UsageError(f"--minutes {args.minutes:g}: expected a number above 0")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("fastvit-explorer", "torch", "optuna", "onnxruntime", "timm", "numpy"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def start(args: argparse.Namespace) -> Run:
+    """Make a run's folder and its study from the command's words; the presets wait in its queue.
+
+    Raises:
+        UsageError: budget, data, space, device or folder cannot be used.
+    """
+    import optuna
+
+    from nas.data import load_task
+    from nas.latency import check_device
+    from nas.proxy import default_steps
+
+    check_budget(args.budget_ms)
+    space = SearchSpace.load(args.space)
+    check_device(args.device)
+    task = load_task(args.data, resolution=args.resolution, seed=args.seed)
+    name = time.strftime("%Y%m%d-%H%M%S") + f"-{task.name}-{args.budget_ms:g}ms"
+    run = Run.create(Path(args.run) if args.run else Path("runs") / name, {
+        "budget_ms": args.budget_ms, "device": args.device, "origin": "measured", "resolution": task.resolution,
+        "task": args.data if args.data in ("builtin", "digits") else str(Path(args.data).resolve()),
+        "task_fingerprint": task.fingerprint, "num_classes": task.num_classes,
+        "space": {"name": space.name, "toml": space.source}, "seed": args.seed,
+        "steps": args.steps or default_steps(task), "storage": "journal", "versions": _versions(),
+        "host": {"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform()},
+    })
+    study = optuna.create_study(study_name=run.meta["id"], storage=run.storage, directions=["minimize", "maximize"])
+    for preset, config in PRESETS.items():
+        known = config in space
+        study.enqueue_trial(space.encode(config) if known else {},
+                            user_attrs={"preset": preset} | ({} if known else {"config": config.to_dict()}))
+    return run
+
+
+def launch(run: Run, args: argparse.Namespace) -> int:
+    """Run workers until a limit is reached, print the front, and return the exit code."""
+    from nas.report import front_table, write_report
+    from nas.worker import bury
+
+    if run.state() == "running":
+        raise UsageError(f"{run.path} is running already (process {run.meta.get('launcher_pid')}); "
+                         f"`search.py status {run.path}` shows how far it is")
+    if (note := run.repair()) is not None:
+        print(note, file=sys.stderr)
+    if buried := bury(run):
+        print(f"{buried} trials that an earlier worker left unfinished are tried again", file=sys.stderr)
+    workers = args.workers or min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+                                  else os.cpu_count() or 1)
+    minutes = args.minutes or (None if args.trials else DEFAULT_MINUTES)
+    done = len([r for r in run.records() if not (r.preset or r.anchor) and r.origin != "predicted"])
+    (run.path / "stop").unlink(missing_ok=True)
+    earlier = float(run.meta.get("elapsed_s", 0.0))
+    run.update(state="running", launcher_pid=os.getpid(), resumed=now(), workers=workers,
+               deadline=None if minutes is None else time.time() + 60 * minutes,
+               trial_limit=None if args.trials is None else done + args.trials)
+    print(f"run {run.path}: {run.meta['task']}, {run.meta['resolution']} px, {run.meta['device']}, "
+          f"budget {run.meta['budget_ms']:g} ms, {workers} workers", file=sys.stderr)
+    begun = time.monotonic()
+    signals = _Signals(run)
+    processes: list[subprocess.Popen] = []
+    try:
+        with signals:
+            processes = [_spawn(run, index) for index in range(workers)]
+            _watch(run, processes, signals, begun, earlier, minutes, args.trials, done)
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        state = "interrupted" if signals.count else "finished"
+        run.update(state=state, elapsed_s=earlier + time.monotonic() - begun, launcher_pid=None)
+    front = write_report(run)
+    print(json.dumps(front) if args.json else front_table(front))
+    return _closing_words(run, front, signals)
+
+
+def _closing_words(run: Run, front: dict[str, Any], signals: _Signals) -> int:
+    say = lambda text: print(text, file=sys.stderr)  # noqa: E731
+    say(f"\nthe front is in {run.path / 'front.html'} and {run.path / 'front.csv'}")
+    points = [point for point in front["points"] if not point["preset"]] or front["points"]
+    if points:
+        say(f"export one:  python search.py export {run.path} --trial {points[-1]['trial']} --name fastvit_mine")
+    if signals.count:
+        say(f"go on with:  python search.py resume {run.path}")
+        return 143 if signals.last == signal.SIGTERM else 130
+    failures = [r for r in run.records() if r.outcome == "failed"]
+    if failures and not any(r.score is not None for r in run.records()):
+        raise Failure(f"every trial failed, the last with: {failures[-1].reason}; "
+                      f"`search.py status {run.path}` counts them")
+    if not points:
+        measured = [r for r in run.records() if r.origin == "measured" and r.latency_ms]
+        nearest = min(measured, key=lambda r: r.latency_ms or math.inf, default=None)
+        miss = f"; the nearest miss is {nearest.latency_ms:.3f} ms ({nearest.words})" if nearest else ""
+        say(f"nothing meets {front['budget_ms']:g} ms on {front['device']} at {front['resolution']} px{miss}. "
+            "Raise --budget-ms, lower --resolution, or give a --space that reaches smaller networks.")
+        return NOTHING_MEETS_THE_BUDGET
+    return 0
+
+
+def _spawn(run: Run, index: int) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    name = f"w{index}-{os.getpid()}"
+    log = (run.path / "workers" / f"{name}.log").open("ab")
+    # A session of its own: Ctrl-C reaches the launcher alone, which lets the current trials end.
+    return subprocess.Popen([sys.executable, "-m", "nas.commands.run", str(run.path), name], stdout=log, stderr=log,
+                            stdin=subprocess.DEVNULL, env=environment, start_new_session=True,
+                            cwd=Path(__file__).parent.parent)
+
+
+class _Signals:
+    """Ctrl-C once: end after the current trials. Twice: abort. SIGTERM ends like the first Ctrl-C."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.count, self.last = run, 0, 0
+
+    def __enter__(self) -> _Signals:
+        self._old = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        self.count, self.last = self.count + 1, number
+        if self.count == 1:
+            (self.run.path / "stop").touch()
+            print("\nending after the current trials; once more aborts", file=sys.stderr)
+
+
+def _watch(run: Run, processes: list[subprocess.Popen], signals: _Signals, begun: float, earlier: float,
+           minutes: float | None, trials: int | None, done: int) -> None:
+    from nas.worker import bury
+
+    seen: set[int] = {r.trial for r in run.records() if r.outcome != "running"}
+    saved = restarts = 0
+    with _progress(minutes, trials) as bar:
+        while True:
+            alive = [process for process in processes if process.poll() is None]
+            records = run.records()
+            for record in records:
+                if record.outcome != "running" and record.trial not in seen:
+                    seen.add(record.trial)
+                    _announce(bar, record, time.monotonic() - begun)
+            elapsed = time.monotonic() - begun
+            best = max((r.score for r in records if r.score is not None and r.latency
+                        and r.latency["latency_ms"] <= run.meta["budget_ms"]), default=None)
+            counted = len([r for r in records if not (r.preset or r.anchor) and r.origin != "predicted"
+                           and r.outcome != "running"]) - done
+            bar.n = min(bar.total, counted if minutes is None else round(elapsed))
+            bar.set_postfix_str(f"{counted} trials" + ("" if best is None else f", best {best:.3f}"))
+            if not alive or signals.count > 1:
+                break
+            if elapsed - saved > 10:
+                saved = int(elapsed)
+                run.update(elapsed_s=earlier + elapsed)
+            _check_alike(records)
+            for index, process in enumerate(processes):
+                if process.poll() not in (None, 0) and not signals.count:
+                    if restarts >= 3 * len(processes):
+                        raise Failure(f"workers keep dying (exit code {process.returncode}): {_tail(run)}")
+                    restarts += 1
+                    bury(run)
+                    processes[index] = _spawn(run, index + 100 * restarts)
+            time.sleep(0.5)
+    if signals.count > 1:
+        for process in processes:
+            process.kill()
+            process.wait()
+        bury(run)
+
+
+def _check_alike(records: list[TrialRecord]) -> None:
+    ended = [r for r in records if r.outcome != "running" and not (r.preset or r.anchor)]
+    if len(ended) >= 5 and len({r.reason for r in ended[:5]}) == 1 and all(r.outcome == "failed" for r in ended[:5]):
+        raise Failure(f"the first five trials failed alike: {ended[0].reason}")
+
+
+def _tail(run: Run) -> str:
+    logs = sorted((run.path / "workers").glob("*.log"), key=lambda path: path.stat().st_mtime)
+    text = logs[-1].read_text(errors="replace").strip().splitlines() if logs else []
+    return text[-1] if text else "no output"
+
+
+@contextlib.contextmanager
+def _progress(minutes: float | None, trials: int | None) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    total, unit = (trials or 1, "trial") if minutes is None else (round(60 * minutes), "s")
+    with tqdm(total=total, unit=unit, file=sys.stderr, disable=None, leave=False,
+              bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
+        bar.total = total
+        yield bar
+
+
+def _announce(bar: Any, record: TrialRecord, elapsed: float) -> None:
+    if record.outcome == "over_budget" and record.origin == "predicted":
+        return
+    what = (record.preset or "").upper() or f"trial {record.trial}"
+    latency = "" if record.latency_ms is None else f" {record.latency_ms:.3f} ms"
+    score = "" if record.score is None else f" score {record.score:.3f}"
+    reason = "" if record.outcome == "complete" else f" ({record.outcome.replace('_', ' ')}: {record.reason})"
+    bar.write(f"{elapsed:6.1f} s  {what:<10}{latency}{score}{reason}  {record.words if score else ''}", file=sys.stderr)
+
+
+def profile(space: SearchSpace, budget_ms: float, predict: Any, draws: int = 2000, seed: int = 0) -> str:
+    """How much of the space meets the budget, in words."""
+    rng = np.random.default_rng(seed)
+    ms = np.array([predict(space.sample(rng)) for _ in range(draws)])
+    return (f"{budget_ms:g} ms: {100 * float((ms <= budget_ms).mean()):.0f} % of {draws:,} random configurations; "
+            f"smallest {ms.min():.2g} ms, median {np.median(ms):.2g} ms (predicted)")

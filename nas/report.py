@@ -1,0 +1,122 @@
+"""What a run prints and leaves behind: the table, front.csv and front.html."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from fastvit.config import FastViTConfig
+from fastvit.presets import PRESETS
+from nas.difference import in_words, nearest_preset
+from nas.files import write_atomic
+from nas.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+# Okabe-Ito without black: told apart by colour-blind readers, and on light and dark paper.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#8A8A8A"
+
+
+def front_frame(front: dict[str, Any]) -> pd.DataFrame:
+    """The points of a front document as a table, with the nearest preset and the difference in words."""
+    import pandas as pd
+
+    rows = []
+    for point in front["points"]:
+        config = FastViTConfig.from_dict(point["config"])
+        near = nearest_preset(config)
+        rows.append({key: value for key, value in point.items() if key not in ("config", "words")} | {
+            "nearest_preset": near, "difference": in_words(config, PRESETS[near]),
+            "words": config.describe(), "config": config.to_json()})
+    return pd.DataFrame(rows)
+
+
+def front_csv(front: dict[str, Any]) -> str:
+    return str(front_frame(front).to_csv(index=False))
+
+
+def front_table(front: dict[str, Any]) -> str:
+    """The front as text: one row a point, then the anchors measured on the same device."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Front under {front['budget_ms']:g} ms on {front['device']}, {front['resolution']} px, "
+                        f"task {front['task']}  (hypervolume {front['hypervolume']:.4f})",
+                  title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name, justify in (("trial", "right"), ("latency ms [95 %]", "right"), ("score", "right"),
+                          ("params M", "right"), ("GMACs", "right"), ("configuration", "left"),
+                          ("from the nearest preset", "left")):
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
+    for point in front["points"]:
+        config = FastViTConfig.from_dict(point["config"])
+        near = nearest_preset(config)
+        difference = near.upper() + ("" if point.get("preset") else ": " + in_words(config, PRESETS[near]))
+        table.add_row(str(point["trial"]), _latency(point), _score(point), f"{point['params_m']:.2f}",
+                      f"{point['gmacs']:.3f}", config.describe(), difference)
+    for anchor in front["anchors"]:
+        over = " (over)" if anchor["ci_low_ms"] > front["budget_ms"] else ""
+        table.add_row("", _latency(anchor), _score(anchor), f"{anchor['params_m']:.2f}", f"{anchor['gmacs']:.3f}",
+                      f"{str(anchor['preset']).upper()} as published{over}", "", style="dim")
+    text = io.StringIO()
+    Console(file=text, width=170, no_color=True, highlight=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _latency(point: dict[str, Any]) -> str:
+    return f"{point['latency_ms']:.3f} [{point['ci_low_ms']:.3f}, {point['ci_high_ms']:.3f}]"
+
+
+def _score(point: dict[str, Any]) -> str:
+    if point["score"] is None:
+        return "-"
+    sd = f" ± {point['score_sd']:.3f}" if point.get("score_sd") else ""
+    return f"{point['score']:.3f}{sd}"
+
+
+def front_figure(run: Run) -> go.Figure:
+    """Latency against score: every trial, the front as a step line, the budget, and the presets as anchors."""
+    import plotly.graph_objects as go
+
+    front, frame = run.front(), run.frame()
+    shown = frame[(frame.origin == "measured") & frame.score.notna() & frame.preset.isna() & frame.anchor.isna()]
+    figure = go.Figure()
+    figure.add_scatter(x=shown.latency_ms, y=shown.score, mode="markers", name="trials",
+                       marker={"color": GREY, "size": 7, "opacity": 0.6}, text=shown.words,
+                       hovertemplate="%{text}<br>%{x:.3f} ms, score %{y:.3f}<extra></extra>")
+    points = front["points"]
+    if points:
+        config = [FastViTConfig.from_dict(p["config"]).describe().replace(", ", "<br>") for p in points]
+        figure.add_scatter(
+            x=[p["latency_ms"] for p in points], y=[p["score"] for p in points], mode="lines+markers", name="front",
+            line={"color": BLUE, "shape": "hv", "width": 2}, marker={"size": 10, "symbol": "circle"}, text=config,
+            error_x={"type": "data", "symmetric": False, "thickness": 1,
+                     "array": [p["ci_high_ms"] - p["latency_ms"] for p in points],
+                     "arrayminus": [p["latency_ms"] - p["ci_low_ms"] for p in points]},
+            error_y={"type": "data", "thickness": 1, "array": [p["score_sd"] or 0 for p in points]},
+            hovertemplate="<b>trial %{customdata}</b><br>%{text}<br>%{x:.3f} ms, score %{y:.3f}<extra></extra>",
+            customdata=[p["trial"] for p in points])
+    anchors = [a for a in front["anchors"] if a["score"] is not None]
+    if anchors:
+        figure.add_scatter(x=[a["latency_ms"] for a in anchors], y=[a["score"] for a in anchors],
+                           mode="markers+text", name="published presets, measured here",
+                           text=[str(a["preset"]).upper() for a in anchors], textposition="bottom right",
+                           marker={"color": ORANGE, "size": 11, "symbol": "diamond"},
+                           hovertemplate="<b>%{text}</b><br>%{x:.3f} ms, score %{y:.3f}<extra></extra>")
+    figure.add_vline(x=front["budget_ms"], line={"color": GREEN, "dash": "dash"},
+                     annotation_text=f"budget {front['budget_ms']:g} ms", annotation_position="top left")
+    figure.update_layout(
+        title=f"FastViT configurations under {front['budget_ms']:g} ms on {front['device']}, "
+              f"{front['resolution']} px, task {front['task']}",
+        xaxis={"title": "measured latency (ms, log scale)", "type": "log"}, yaxis_title="proxy score",
+        template="plotly_white", legend={"orientation": "h", "y": -0.18}, margin={"t": 60, "r": 20})
+    return figure
+
+
+def write_report(run: Run) -> dict[str, Any]:
+    """Write front.csv and front.html into the run's folder; returns the front document."""
+    front = run.front()
+    write_atomic(run.path / "front.csv", front_csv(front))
+    write_atomic(run.path / "front.html", front_figure(run).to_html(include_plotlyjs=True, full_html=True))
+    return front

@@ -1,0 +1,74 @@
+"""The command line: words in, one call into nas or dashboard, words out.
+
+stdout carries data, stderr progress. Exit codes: 0 done, 1 failure, 2 usage, 3 finished and nothing meets
+the budget, 130 and 143 on signals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from nas.commands import GROUPS
+from nas.errors import Failure, UsageError
+
+DESCRIPTION = """\
+Find the FastViT configurations with the best accuracy under a latency budget on a device.
+
+  python search.py --budget-ms 2       search; `run` is the default command
+"""
+
+
+def _version() -> str:
+    try:
+        return version("fastvit-explorer")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="search.py", description=DESCRIPTION, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for group in GROUPS:
+        importlib.import_module(f"nas.commands.{group}").register(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
+    # One rule makes `run` the default; root options beside sub-commands would parse some words silently wrong.
+    if words and words[0] not in commands and words[0] not in ("-h", "--help", "--version"):
+        words.insert(0, "run")
+    args = parser.parse_args(words or ["--help"])
+    module, _, function = args.handler.partition(":")
+    try:
+        return int(getattr(importlib.import_module(module), function)(args) or 0)
+    except (UsageError, ValueError) as error:
+        # FastViTConfig and SearchSpace raise plain ValueErrors; anything else that is one is a defect to look into.
+        if os.environ.get("FASTVIT_EXPLORER_DEBUG"):
+            raise
+        print(f"search.py: {error}", file=sys.stderr)
+        return 2
+    except Failure as error:
+        print(f"search.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("search.py: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`| head`); Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
