@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 STARTUP_TRIALS = 10  # drawn at random, within reach of the budget, before the sampler decides
 FAR_OVER = 1.3  # a predicted latency beyond this share of the budget is not measured
-HOPELESS = 500  # predicted over budget in a row: the space has nothing left under this budget
+HOPELESS = 100  # predicted over budget in a row: the sampler finds nothing more under this budget
 
 
 class SizeLaw:
@@ -79,7 +79,7 @@ class Worker:
         self.study = optuna.load_study(
             study_name=self.meta["id"], storage=run.storage,
             sampler=optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed,
-                                               n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False))
+                                               n_startup_trials=STARTUP_TRIALS))
         self.law = SizeLaw(self.meta["resolution"])
         self.hopeless = 0
 
@@ -109,8 +109,21 @@ class Worker:
         while not self.should_stop() and self.hopeless < HOPELESS:
             records = self.records()
             self.law.fit(records)
+            if self.out_of_reach(records):
+                return
             self.propose(records)
             self.run_trial(self.study.ask())
+
+    def out_of_reach(self, records: list[TrialRecord]) -> bool:
+        """Whether even the smallest configuration is far over the budget; it is measured once, as the nearest miss."""
+        smallest, _ = self.space.corners()
+        predicted = self.law.predict(smallest)
+        if predicted is None or predicted <= FAR_OVER * self.budget_ms:
+            return False
+        if any(r.config_key == smallest.key() for r in records):
+            return not any(r.latency_ms and r.latency_ms <= FAR_OVER * self.budget_ms for r in records)
+        self.study.enqueue_trial(self.space.encode(smallest), user_attrs={"probe": True})
+        return False
 
     def propose(self, records: list[TrialRecord]) -> None:
         """While the sampler knows too little, put a random configuration within reach of the budget in the queue."""
@@ -140,7 +153,7 @@ class Worker:
             record |= {"config": config.to_dict(), "config_key": config.key(), "params_m": size.params_m,
                        "gmacs": size.gmacs}
             trial.set_user_attr("record", record)
-            record |= self.evaluate(config, trial, bool(attrs.get("preset") or attrs.get("anchor")))
+            record |= self.evaluate(config, trial, always=any(attrs.get(k) for k in ("preset", "anchor", "probe")))
         except Exception as error:
             reason = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
             record |= {"outcome": "failed", "reason": reason.splitlines()[0][:500] if reason else "unknown",
@@ -158,12 +171,15 @@ class Worker:
         predicted_over = record["outcome"] == "over_budget" and (latency or {}).get("origin") == "predicted"
         self.hopeless = self.hopeless + 1 if predicted_over else 0
 
-    def evaluate(self, config: FastViTConfig, trial: optuna.Trial, anchor: bool) -> dict[str, Any]:
-        """Latency first, because it needs no trained weights; the score only of what meets the budget."""
+    def evaluate(self, config: FastViTConfig, trial: optuna.Trial, *, always: bool) -> dict[str, Any]:
+        """Latency first, because it needs no trained weights; the score only of what meets the budget.
+
+        `always` measures what a prediction would rule out: anchors, and the smallest configuration.
+        """
         from nas.latency import measure
         from nas.proxy import score, shipped_anchor_scores
 
-        if not anchor:
+        if not always:
             for other in self.records():
                 if other.config_key == config.key() and other.trial != trial.number and other.outcome in (
                         "complete", "over_budget", "stopped_early") and other.origin == "measured":
