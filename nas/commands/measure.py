@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -27,7 +28,7 @@ def measure(args: argparse.Namespace) -> int:
         raise UsageError(f"--resolution {args.resolution}: expected at least 32 pixels")
     check_device(args.device)
     named = [named_config(target) for target in args.targets]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, config in named:
         found = measured(config, args.device, resolution=args.resolution, name=name, fresh=args.fresh)
         size = cost(config, args.resolution)
@@ -43,5 +44,5 @@ def measure(args: argparse.Namespace) -> int:
     for row in rows:
         interval = f"[{row['ci_low_ms']:.3f}, {row['ci_high_ms']:.3f}]"
         print(f"{row['name']:<12}{row['latency_ms']:>12.3f}{interval:>20}{row['params_m']:>10.2f}{row['gmacs']:>8.3f}"
-              + ("   " + ", ".join(row["flags"]) if row["flags"] else ""))
+              + "".join(f"   {flag}" for flag in row["flags"]))
     return 0
