@@ -245,7 +245,7 @@ class SearchSpace:
             at = dimension.choices.index(params[dimension.name])
             for step in (at - 1, at + 1):
                 if 0 <= step < len(dimension.choices):
-                    found.append(self._from(params | {dimension.name: dimension.choices[step]}))
+                    found.append(self.decode(params | {dimension.name: dimension.choices[step]}))
         for stage, mixers in enumerate(self.choices["mixers"]):
             for mixer in mixers:
                 if mixer == config.mixers[stage]:
@@ -261,7 +261,8 @@ class SearchSpace:
                     found.append(config.replace(mixers=changed, mixer_kernels=new))
         return found
 
-    def _from(self, params: Mapping[str, Any]) -> FastViTConfig:
+    def decode(self, params: Mapping[str, Any]) -> FastViTConfig:
+        """The configuration of `params`; parameters that it does not need are ignored, missing ones are lowest."""
         return self._walk(lambda dimension: params.get(dimension.name, dimension.choices[0]))
 
     @cached_property

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas.data.task import Task
+from nas.data.task import Batch, Split, Task
 
-__all__ = ["Task", "load_task"]
+DRAWN = ("builtin", "clutter", "digits")  # tasks that need no folder
+
+__all__ = ["DRAWN", "Batch", "Split", "Task", "load_task"]
 
 
 def load_task(spec: str = "builtin", *, resolution: int | None = None, seed: int = 0) -> Task:
-    """The task that `spec` names; resolution None: the task's own (built-in 64, digits 64, folders 256).
+    """The task that `spec` names: "builtin", "clutter", "digits" or an image folder.
+
+    Args:
+        spec: a folder holds train/ and val/, or one folder a class, which the seed then splits.
+        resolution: pixels; None is the task's own (the drawn ones and digits 64, folders 256).
+        seed: draws the images of drawn tasks, and splits what comes unsplit.
 
     Raises:
         UsageError: the folder is none, or holds no usable classes.
@@ -18,8 +25,11 @@ def load_task(spec: str = "builtin", *, resolution: int | None = None, seed: int
     if spec == "builtin":
         from nas.data.builtin import builtin_task
         return builtin_task(resolution or 64, seed)
+    if spec == "clutter":
+        from nas.data.clutter import clutter_task
+        return clutter_task(resolution or 64, seed)
     if spec == "digits":
-        from nas.data.folder import digits_task
+        from nas.data.digits import digits_task
         return digits_task(resolution or 64, seed)
     from nas.data.folder import folder_task
-    return folder_task(Path(spec), resolution or 256, seed)
+    return folder_task(Path(spec).expanduser(), resolution or 256, seed)

@@ -1,35 +1,95 @@
-"""A classification task held in memory."""
+"""What a task is to those who train on it: two splits of labelled images, at the size they ask for."""
 
 from __future__ import annotations
 
-import hashlib
+import os
 from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+
+# Proxies train at this size: with a stride-2 stem the four grids are 24, 12, 6 and 3 cells wide, so attention
+# and 7 x 7 kernels still mean something, at half the price of 64 pixels.
+PROXY_PIXELS = 48
+
+
+@dataclass(frozen=True)
+class Batch:
+    """uint8 images (B, S, S, 3), labels (B,), and where the task has them dense targets.
+
+    `maps`: int8 (B, C, S / 2, S / 2), 127 for one; its channels are `Task.map_names`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    maps: np.ndarray | None = None
+
+
+class Split(Protocol):
+    """Images by number; the same number is the same image in every process."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: np.ndarray, pixels: int) -> Batch:
+        """The images of those numbers, scaled to `pixels`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """Images (N, S, S, 3) held in memory or mapped from a cache file, at one size."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: np.ndarray, pixels: int) -> Batch:
+        return Batch(resize(self.images[indices], pixels), self.labels[indices])
 
 
 @dataclass(frozen=True)
 class Task:
-    """Images as uint8 (N, H, W, 3) with labels (N,), split into training and validation."""
+    """A classification task. `resolution` is what the deployed network sees (and latency is measured at);
+    proxies train at `proxy_pixels`.
+
+    `fingerprint` changes when the images, labels, classes, seed or resolution do.
+    """
 
     name: str
     resolution: int
     class_names: tuple[str, ...]
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    val_images: np.ndarray
-    val_labels: np.ndarray
+    train: Split
+    val: Split
+    fingerprint: str
+    map_names: tuple[str, ...] = ()
+    proxy_pixels: int = PROXY_PIXELS
+    note: str = ""  # what the user should know: unreadable images, images left out
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Changes when any image, label or class does."""
-        digest = hashlib.sha256(repr((self.resolution, self.class_names)).encode())
-        for array in (self.train_images, self.train_labels, self.val_images, self.val_labels):
-            digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()[:16]
+
+def resize(images: np.ndarray, pixels: int) -> np.ndarray:
+    """uint8 (B, H, W, 3) -> (B, pixels, pixels, 3), with antialiasing where it shrinks."""
+    if images.shape[1:3] == (pixels, pixels):
+        return images
+    import torch
+    from torch.nn import functional as F
+
+    x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    x = F.interpolate(x, (pixels, pixels), mode="bilinear", antialias=True, align_corners=False)
+    return x.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def cache_folder(*parts: str) -> Path:
+    """A folder for what can be made again; FASTVIT_EXPLORER_CACHE names another place than the user's cache."""
+    from platformdirs import user_cache_path
+
+    base = os.environ.get("FASTVIT_EXPLORER_CACHE")
+    folder = (Path(base) if base else user_cache_path("fastvit-explorer")).joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
