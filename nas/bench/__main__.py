@@ -1,0 +1,95 @@
+"""`python -m nas.bench make | show`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fastvit.config import FastViTConfig
+from fastvit.cost import cost
+from fastvit.presets import PRESETS
+from nas.bench.table import TABLE, append_row, bench_configs, read_bench, read_rows
+
+
+def make(args: argparse.Namespace) -> None:
+    """Train what is missing, one configuration after the other; any number of processes may run this at once."""
+    import torch
+
+    from nas.data import load_task
+    from nas.data.task import cache_folder
+    from nas.errors import Failure
+    from nas.proxy.train import Trainer
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    steps = sorted(int(part) for part in args.steps.split(","))
+    seeds = [int(part) for part in args.seeds.split(",")]
+    task = load_task(args.task)
+    locks = cache_folder("bench")
+    named: list[tuple[str | None, FastViTConfig]] = list(PRESETS.items()) if args.presets else [
+        (None, config) for config in bench_configs(args.configs)]
+    for seed in seeds:
+        for preset, config in named:
+            job = f"{config.key()}-{args.task}-{seed}-b{args.branches}"
+            done = {row["steps"] for row in read_rows(args.table)
+                    if f"{row['key']}-{row['task']}-{row['seed']}-b{row['branches']}" == job}
+            if done >= set(steps):
+                continue
+            try:
+                with FileLock(locks / f"{job}.lock", timeout=0):
+                    trainer = Trainer(config, task, seed=seed, branches=args.branches)
+                    trainer.load(locks / f"{job}.pt")
+                    size = cost(config, 64)
+                    for step in steps:
+                        if step in done or step < trainer.step:
+                            continue
+                        try:
+                            trainer.to(step)
+                        except Failure as error:
+                            print(f"{job}: {error}", file=sys.stderr)
+                            break
+                        found = trainer.evaluate()
+                        append_row({
+                            "key": config.key(), "preset": preset, "config": config.to_dict(), "gmacs_64": size.gmacs,
+                            "params_m": size.params_m, "task": args.task, "task_fingerprint": task.fingerprint,
+                            "seed": seed, "branches": args.branches, "steps": step, "score": found.score,
+                            "score_sd": found.score_sd, "parts": found.parts, "cpu_seconds": round(found.seconds, 2),
+                            "device": trainer.device.type, "torch": version("torch")}, args.table)
+                        trainer.save(locks / f"{job}.pt")
+                        print(f"{job} {step} steps: {found.score:.4f} ({found.seconds:.0f} s)", flush=True)
+            except Timeout:
+                continue
+
+
+def show(args: argparse.Namespace) -> None:
+    frame = read_bench(args.table)
+    print(frame.groupby(["task", "branches", "seed", "steps"]).agg(
+        configs=("key", "nunique"), score=("score", "mean"), spread=("score", "std"),
+        cpu_seconds=("cpu_seconds", "mean")).round(3).to_string() if len(frame) else "the table is empty")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m nas.bench", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    making = commands.add_parser("make", help="train what the table lacks")
+    making.add_argument("--configs", type=int, default=40)
+    making.add_argument("--presets", action="store_true", help="the seven presets instead")
+    making.add_argument("--task", default="builtin")
+    making.add_argument("--steps", default="60,120,240", help="rungs, such as 60,120,240")
+    making.add_argument("--seeds", default="0")
+    making.add_argument("--branches", type=int, default=0, help="0 lean, 1 over-parameterized")
+    making.set_defaults(call=make)
+    showing = commands.add_parser("show", help="what is in the table")
+    showing.set_defaults(call=show)
+    for command in (making, showing):
+        command.add_argument("--table", type=Path, default=TABLE)
+    args = parser.parse_args()
+    args.call(args)
+
+
+if __name__ == "__main__":
+    main()

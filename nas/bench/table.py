@@ -1,0 +1,62 @@
+"""The table: which configurations are in it, how rows are added and read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+
+from fastvit.config import FastViTConfig
+from fastvit.cost import cost
+from space import SearchSpace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+TABLE = Path(__file__).with_name("fastvit_bench.jsonl")
+# GMACs at 64 px between which a configuration is drawn: from a sixth of T8's to SA12's, equal steps in the logarithm.
+EDGES = tuple(np.geomspace(0.007, 0.12, 6))
+
+
+def bench_configs(count: int, *, space: str = "default", seed: int = 0) -> list[FastViTConfig]:
+    """The first `count` configurations of the benchmark, one size bin after the other; a longer list of the
+    same seed begins with the shorter one."""
+    found: list[FastViTConfig] = []
+    loaded, rng, keys = SearchSpace.load(space), np.random.default_rng(seed), set()
+    while len(found) < count:
+        low, high = EDGES[len(found) % 5], EDGES[len(found) % 5 + 1]
+        config = loaded.sample(rng)
+        if low <= cost(config, 64).gmacs < high and config.key() not in keys:
+            found.append(config)
+            keys.add(config.key())
+    return found
+
+
+def append_row(row: dict[str, Any], table: Path = TABLE) -> None:
+    """Add one row; several processes may add at once."""
+    with FileLock(f"{table}.lock"), table.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"schema": SCHEMA} | row) + "\n")
+
+
+def read_rows(table: Path = TABLE) -> list[dict[str, Any]]:
+    """All rows; a last line that a crash cut is left out."""
+    rows = []
+    for line in table.read_text(encoding="utf-8").splitlines() if table.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def read_bench(table: Path = TABLE) -> pd.DataFrame:
+    """One row for each configuration, task, form, seed and number of steps; `parts` as columns "part ..."."""
+    import pandas as pd
+
+    rows = [{key: value for key, value in row.items() if key != "parts"}
+            | {f"part {name}": value for name, value in row["parts"].items()} for row in read_rows(table)]
+    return pd.DataFrame(rows)

@@ -1,0 +1,86 @@
+"""Proxy training: what is kept and narrowed, the same result after an interruption, failures that are recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastvit import PRESETS, FastViTConfig
+from nas.data import load_task
+from nas.errors import Failure
+from nas.proxy import rungs, score, shipped_scores
+from nas.proxy.net import ProxyNet, proxy_config
+from nas.proxy.train import Trainer
+from space import SearchSpace
+
+SPACE = SearchSpace.load("default")
+SMALL = FastViTConfig((1, 1, 1, 1), (16, 32, 64, 128), (2, 2, 2, 2), ("repmixer",) * 3 + ("attention",),
+                      (3, 3, 3, 3), (7, 7, 7, 7), (7, 7, 7))
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_proxies_keep_everything_but_width(seed: int) -> None:
+    config = SPACE.sample(np.random.default_rng(seed))
+    small = proxy_config(config)
+    for kept in ("depths", "mlp_ratios", "mixers", "mixer_kernels", "ffn_kernels", "patch_kernels"):
+        assert getattr(small, kept) == getattr(config, kept)
+    for wide, narrow in zip(config.widths, small.widths, strict=True):
+        assert narrow == pytest.approx(wide / 4, abs=4)
+    logits, maps = ProxyNet(config, 5, 3).eval()(torch.zeros(1, 3, 48, 48))
+    assert logits.shape == (1, 5)
+    assert [m.shape for m in maps] == [(1, 3, 12, 12), (1, 3, 6, 6)]
+
+
+def test_a_continued_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    task = load_task("digits", resolution=32)
+    whole = Trainer(SMALL, task)
+    whole.to(6)
+    cut = Trainer(SMALL, task)
+    cut.to(3)
+    cut.save(tmp_path / "c.pt")
+    other = Trainer(SMALL, task)
+    assert other.load(tmp_path / "c.pt")
+    assert other.step == 3
+    other.to(6)
+    assert other.curve == whole.curve
+    assert other.evaluate().score == whole.evaluate().score
+    (tmp_path / "c.pt").write_bytes(b"damaged")
+    assert not Trainer(SMALL, task).load(tmp_path / "c.pt")
+    assert not Trainer(SMALL, task).load(tmp_path / "none.pt")
+
+
+def test_training_teaches() -> None:
+    task = load_task("digits", resolution=32)
+    trainer = Trainer(SMALL, task)
+    trainer.to(80)
+    assert trainer.evaluate().score > 0.3  # chance is 0
+
+
+def test_rungs_end_where_they_are_told(tmp_path: Path) -> None:
+    task = load_task("digits", resolution=32)
+    assert rungs(4) == (4,)
+    assert rungs(100) == (60, 100)
+    assert rungs(None)[-1] == rungs(rungs(None)[-1])[-1]
+    seen = []
+    result = score(SMALL, task, steps=61, on_rung=lambda found: seen.append(found.steps) or True)
+    assert seen == [60]
+    assert result.steps == 60
+
+
+def test_divergence_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.proxy.train.LEARNING_RATE", float("inf"))
+    with pytest.raises(Failure, match="diverged at step"):
+        score(SMALL, load_task("digits", resolution=32), steps=5)
+
+
+def test_the_presets_scores_ship() -> None:
+    shipped = shipped_scores(load_task("builtin"), 0)
+    for config in PRESETS.values():
+        assert set(rungs(None)) <= set(shipped[config.key()])
+    assert not shipped_scores(load_task("builtin", seed=1), 1)
