@@ -58,21 +58,23 @@ def start(args: argparse.Namespace) -> Run:
     """
     import optuna
 
-    from nas.data import load_task
+    from nas.data import DRAWN, load_task
     from nas.latency import check_device
-    from nas.proxy import default_steps
+    from nas.proxy import rungs
 
     check_budget(args.budget_ms)
     space = SearchSpace.load(args.space)
     check_device(args.device)
     task = load_task(args.data, resolution=args.resolution, seed=args.seed)
+    if task.note:
+        print(task.note, file=sys.stderr)
     name = time.strftime("%Y%m%d-%H%M%S") + f"-{task.name}-{args.budget_ms:g}ms"
     run = Run.create(Path(args.run) if args.run else Path("runs") / name, {
         "budget_ms": args.budget_ms, "device": args.device, "origin": "measured", "resolution": task.resolution,
-        "task": args.data if args.data in ("builtin", "digits") else str(Path(args.data).resolve()),
+        "task": args.data if args.data in DRAWN else str(Path(args.data).resolve()),
         "task_fingerprint": task.fingerprint, "num_classes": task.num_classes,
         "space": {"name": space.name, "toml": space.source}, "seed": args.seed,
-        "steps": args.steps or default_steps(task), "storage": "journal", "versions": _versions(),
+        "steps": rungs(args.steps)[-1], "sampler": args.sampler, "storage": "journal", "versions": _versions(),
         "host": {"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform()},
     })
     study = optuna.create_study(study_name=run.meta["id"], storage=run.storage, directions=["minimize", "maximize"])

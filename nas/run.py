@@ -51,6 +51,7 @@ class TrialRecord:
     score: float | None = None
     score_sd: float | None = None
     scores: list[dict[str, Any]] = field(default_factory=list)
+    parts: dict[str, float] = field(default_factory=dict)
     curve: list[Any] = field(default_factory=list)
     params_m: float | None = None
     gmacs: float | None = None

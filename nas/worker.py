@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,16 +18,19 @@ from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from fastvit.presets import PRESETS
 from nas.errors import Failure, UsageError
+from nas.propose import STARTUP_TRIALS, Proposer
 from nas.run import Run, TrialRecord
 from space import SearchSpace
 
 if TYPE_CHECKING:
     import optuna
 
+    from nas.proxy.train import ProxyResult
+
 log = logging.getLogger(__name__)
 
-STARTUP_TRIALS = 10  # drawn at random, within reach of the budget, before the sampler decides
 FAR_OVER = 1.3  # a predicted latency beyond this share of the budget is not measured
+STOP_MARGIN = 0.06
 HOPELESS = 100  # predicted over budget in a row: the sampler finds nothing more under this budget
 
 
@@ -58,6 +62,24 @@ class SizeLaw:
         return None if self._weights is None else float(np.exp(self._row(config) @ self._weights))
 
 
+SAMPLERS = ("surrogate", "tpe", "nsga2", "random")
+
+
+def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler of that name; under "surrogate" it only fills in when there is nothing to propose."""
+    import warnings
+
+    import optuna
+
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    if name == "nsga2":
+        return optuna.samplers.NSGAIISampler(population_size=20, seed=seed)
+    if name == "tpe":
+        return optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed,
+                                          n_startup_trials=STARTUP_TRIALS)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
 class Worker:
     """Evaluates trials of one run in this process. Everything it knows of others, it reads from the storage."""
 
@@ -65,21 +87,22 @@ class Worker:
         import optuna
 
         from nas.data import load_task
+        from nas.proxy import shipped_scores
 
         self.run, self.name, self.meta = run, name, run.meta
         self.space = SearchSpace.from_toml(self.meta["space"]["toml"])
         self.task = load_task(self.meta["task"], resolution=self.meta["resolution"], seed=self.meta["seed"])
         if self.task.fingerprint != self.meta["task_fingerprint"]:
             raise UsageError(f"the data of {self.meta['task']} changed since the run {run.path} began; start a new run")
+        self.shipped = shipped_scores(self.task, self.meta["seed"])
         # Workers must not draw alike; the run's seed and the worker's own number decide.
         offset = int.from_bytes(name.encode(), "big") % 99991
         seed = (self.meta["seed"] * 100_003 + offset) % 2**32
         self.rng = np.random.default_rng(seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.load_study(
-            study_name=self.meta["id"], storage=run.storage,
-            sampler=optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed,
-                                               n_startup_trials=STARTUP_TRIALS))
+        self.study = optuna.load_study(study_name=self.meta["id"], storage=run.storage,
+                                       sampler=sampler(self.meta.get("sampler", "surrogate"), seed))
+        self.proposer = Proposer(self.space, self.meta["steps"], self.budget_ms, self.rng)
         self.law = SizeLaw(self.meta["resolution"])
         self.hopeless = 0
 
@@ -126,19 +149,24 @@ class Worker:
         return False
 
     def propose(self, records: list[TrialRecord]) -> None:
-        """While the sampler knows too little, put a random configuration within reach of the budget in the queue."""
+        """Put a configuration in the queue unless something waits there, or Optuna's sampler is to decide."""
         import optuna
 
         waiting = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
-        scored = [r for r in records if r.outcome in ("complete", "running") and not (r.preset or r.anchor)]
-        if waiting or len(scored) >= STARTUP_TRIALS or self.law.predict(PRESETS["t8"]) is None:
+        if waiting or self.law.predict(PRESETS["t8"]) is None:
             return
-        for _ in range(3000):
-            config = self.space.sample(self.rng)
-            predicted = self.law.predict(config)
-            if predicted is not None and 0.3 * self.budget_ms <= predicted <= self.budget_ms:
-                self.study.enqueue_trial(self.space.encode(config))
-                return
+        known = {r.config_key for r in records if r.config_key}
+        if self.meta.get("sampler", "surrogate") == "surrogate":
+            config = self.proposer.next(records, self.predict_ms)
+        else:
+            begun = [r for r in records if r.outcome in ("complete", "stopped_early", "running")
+                     and not (r.preset or r.anchor)]
+            config = self.proposer.random(self.predict_ms, known) if len(begun) < STARTUP_TRIALS else None
+        if config is not None:
+            self.study.enqueue_trial(self.space.encode(config))
+
+    def predict_ms(self, configs: Sequence[FastViTConfig]) -> np.ndarray:
+        return np.array([self.law.predict(config) for config in configs], float)
 
     def run_trial(self, trial: optuna.Trial) -> None:
         """Evaluate one trial and tell its result; whatever goes wrong is the trial's record, not the worker's end."""
@@ -177,7 +205,7 @@ class Worker:
         `always` measures what a prediction would rule out: anchors, and the smallest configuration.
         """
         from nas.latency import measure
-        from nas.proxy import score, shipped_anchor_scores
+        from nas.proxy import rungs
 
         if not always:
             for other in self.records():
@@ -196,20 +224,63 @@ class Worker:
                               budget_ms=self.budget_ms)
         found: dict[str, Any] = {"latency": measurement.to_dict(),
                                  "cost_s": {"latency": time.perf_counter() - begun}}
-        over = measurement.ci_low_ms > self.budget_ms
-        shipped = shipped_anchor_scores(self.task, self.meta["steps"]).get(config.key())
-        if shipped is not None:
-            return found | {"outcome": "complete", "score_origin": "shipped"} | {
-                key: shipped[key] for key in ("score", "score_sd", "scores") if key in shipped}
-        if over:
+        shipped = self.shipped.get(config.key(), {})
+        steps = self.meta["steps"]
+        if all(rung in shipped for rung in rungs(steps)):
+            row = shipped[steps]
+            return found | {"outcome": "complete", "score_origin": "shipped", "score": row["score"],
+                            "score_sd": row["score_sd"], "parts": row["parts"],
+                            "scores": [_rung(shipped[rung]) for rung in rungs(steps)]}
+        if measurement.ci_low_ms > self.budget_ms:
             return found | {"outcome": "over_budget", "reason": f"measured at {measurement.latency_ms:.3f} ms"}
+        return found | self.train(config, trial, measurement.latency_ms, found["cost_s"], may_stop=not always)
+
+    def train(self, config: FastViTConfig, trial: optuna.Trial, latency_ms: float, cost_s: dict[str, float], *,
+              may_stop: bool) -> dict[str, Any]:
+        """Score a configuration rung by rung; what every rung found is stored before the next one begins."""
+        from nas.proxy import score
+
         begun = time.perf_counter()
-        result = score(config, self.task, steps=self.meta["steps"], seed=self.meta["seed"],
-                       checkpoint=self.run.path / "workers" / f"{config.key()}.pt")
-        found["cost_s"]["proxy"] = time.perf_counter() - begun
-        return found | {"outcome": "complete", "score": result.score, "score_sd": result.score_sd,
-                        "scores": [{"step": result.steps, "score": result.score, "seconds": result.seconds}],
-                        "curve": result.curve, "score_origin": "trained"}
+        checkpoint = self.run.path / "workers" / f"{config.key()}.pt"
+        scores: list[dict[str, Any]] = []
+        stopped = ""
+
+        def on_rung(result: ProxyResult) -> bool:
+            nonlocal stopped
+            scores.append(_rung(vars(result)))
+            partial = trial.user_attrs.get("record", {}) | {"scores": scores}
+            trial.set_user_attr("record", partial)
+            stopped = hopeless(result.score, result.steps, latency_ms, self.records()) if may_stop else ""
+            return bool(stopped)
+
+        result = score(config, self.task, steps=self.meta["steps"], seed=self.meta["seed"], checkpoint=checkpoint,
+                       on_rung=on_rung)
+        checkpoint.unlink(missing_ok=True)
+        cost_s["proxy"] = time.perf_counter() - begun
+        if not stopped:
+            scores.append(_rung(vars(result)))
+        return {"outcome": "stopped_early" if stopped else "complete", "reason": stopped or None,
+                "score": result.score, "score_sd": result.score_sd, "scores": scores, "parts": result.parts,
+                "curve": result.curve, "score_origin": "trained", "cost_s": cost_s}
+
+
+def _rung(result: dict[str, Any]) -> dict[str, Any]:
+    return {"step": result["steps"], "score": result["score"], "score_sd": result["score_sd"],
+            "seconds": result.get("seconds", result.get("cpu_seconds"))}
+
+
+def hopeless(score: float, steps: int, latency_ms: float, records: list[TrialRecord]) -> str:
+    """Why a trial with this score at this rung is not worth more steps; empty when it may be.
+
+    It is dominated when a configuration that is no slower had a score at the same rung which is higher by more
+    than STOP_MARGIN, twice the spread between two runs of one configuration (docs/LOG.md).
+    """
+    best = max(((rung["score"], record.trial) for record in records if record.latency_ms is not None
+                and record.origin == "measured" and record.latency_ms <= latency_ms
+                for rung in record.scores if rung["step"] == steps), default=(-np.inf, -1))
+    if best[0] <= score + STOP_MARGIN:
+        return ""
+    return f"at step {steps} {score:.3f}, trial {best[1]} had {best[0]:.3f} and is no slower"
 
 
 def lock_path(run: Run, name: str) -> str:

@@ -22,6 +22,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--run", metavar="DIR", help="folder for the run (default: a new one under runs/)")
     run.add_argument("--resume", action="store_true", help="go on when the folder of --run holds a run already")
     run.add_argument("--seed", type=int, default=0, help="seed of the search and of training (default 0)")
+    run.add_argument("--sampler", choices=("surrogate", "tpe", "nsga2", "random"), default="surrogate",
+                     help="what proposes configurations (default: surrogate; docs/LOG.md compares them)")
     run.add_argument("--steps", type=int, help="training steps of a proxy (default: the task's)")
     _limits(run)
     _output(run)
@@ -54,7 +56,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def _limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, metavar="N", help="stop after N scored or measured configurations")
-    parser.add_argument("--minutes", type=float, metavar="M", 
+    parser.add_argument("--minutes", type=float, metavar="M",
                         help="stop after M minutes (default 8, or none with --trials)")
     parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a core, 8 at most)")
 

@@ -1,6 +1,7 @@
-"""Latency of a configuration on a device, with its uncertainty."""
+"""Latency of a configuration on a device, with its uncertainty. Importing this imports no runtime."""
 
+from nas.latency.devices import DeviceStatus, check_device, devices
 from nas.latency.measurement import Measurement
-from nas.latency.onnxruntime_cpu import check_device, measure
+from nas.latency.service import measure, measure_many
 
-__all__ = ["Measurement", "check_device", "measure"]
+__all__ = ["DeviceStatus", "Measurement", "check_device", "devices", "measure", "measure_many"]

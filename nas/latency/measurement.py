@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -10,7 +10,11 @@ from typing import Any
 class Measurement:
     """Latency of one network on one device: an estimate with a 95 % interval, and the samples behind it.
 
-    `origin` is "measured" or "predicted"; the two are never compared without saying so.
+    `origin` is "measured" or "predicted"; the two are never compared without saying so. `flags` say what a
+    reader should know: "capped" (the time ran out before the interval was as narrow as wanted), "early" (ended
+    as soon as the budget was decided), "drift" (the reference network ran at another speed than when it was
+    stored, twice), "undecided" (the budget lies inside the interval), "extrapolated" (predicted from outside
+    what was fitted).
     """
 
     name: str
@@ -24,16 +28,29 @@ class Measurement:
     batch: int = 1
     threads: int = 1
     precision: str = "fp32"
-    protocol: str = "interleaved-1"
+    protocol: str = "interleaved"
     runtime: str = ""
     flags: tuple[str, ...] = ()
+    # ms of every block: "trial_ms", "reference_ms"; "waited" is the share of each round without a core
     samples: dict[str, list[float]] = field(default_factory=dict)
     measured_at: str = ""
     seconds: float = 0.0
+    stages_s: dict[str, float] = field(default_factory=dict)  # where the seconds went
+
+    @property
+    def images_per_s(self) -> float:
+        return 1e3 * self.batch / self.latency_ms
+
+    def decides(self, budget_ms: float | None) -> bool:
+        """Whether the budget lies outside the interval."""
+        return budget_ms is not None and not self.ci_low_ms <= budget_ms <= self.ci_high_ms
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"flags": list(self.flags)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Measurement:
-        return cls(**values | {"flags": tuple(values.get("flags", ()))})
+        """From `to_dict`, also of a version with more fields."""
+        known = {f.name for f in fields(cls)}
+        kept = {key: value for key, value in values.items() if key in known}
+        return cls(**kept | {"flags": tuple(values.get("flags", ()))})

@@ -1,0 +1,148 @@
+"""Charts of one configuration: its latency samples, its learning curve, where its cost lies, what is beside it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, STAGES, VERMILION
+from fastvit.cost import Cost
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_MARGIN = {"t": 10, "r": 10, "b": 10, "l": 10}
+
+
+def samples(latency: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """The raw blocks of a measurement: milliseconds of the trial's network and of the reference beside it."""
+    found = latency.get("samples") or {}
+    return [float(v) for v in found.get("trial_ms", [])], [float(v) for v in found.get("reference_ms", [])]
+
+
+def samples_figure(latency: dict[str, Any]) -> go.Figure:
+    """Latency samples in the order of measurement, each corrected by the reference measured beside it, with the
+    estimate and its 95 % interval; the strip at the right is their distribution."""
+    import plotly.graph_objects as go
+
+    trial, reference = samples(latency)
+    figure = go.Figure()
+    if trial and len(trial) == len(reference):
+        unit = float(np.median(reference))
+        corrected = np.array(trial) / np.array(reference)
+        corrected = corrected / np.median(corrected) * latency["latency_ms"]
+        order = list(range(1, len(trial) + 1))
+        figure.add_scatter(x=order, y=corrected, mode="markers+lines", name="corrected by the reference",
+                           line={"width": 1, "color": BLUE}, marker={"size": 7, "color": BLUE})
+        figure.add_scatter(x=order, y=np.array(reference) / unit * latency["latency_ms"], mode="lines",
+                           name="drift of the reference", line={"width": 1.5, "dash": "dot", "color": ORANGE})
+        figure.add_box(y=corrected, name="distribution", xaxis="x2", marker={"color": BLUE}, boxpoints=False,
+                       showlegend=False, hoverinfo="y")
+    elif trial:
+        figure.add_box(y=trial, name="samples", marker={"color": BLUE}, boxpoints="all", pointpos=0)
+    if latency.get("ci_low_ms") is not None:
+        figure.add_hrect(y0=latency["ci_low_ms"], y1=latency["ci_high_ms"], fillcolor=BLUE, opacity=0.18, line_width=0)
+    figure.add_hline(y=latency["latency_ms"], line={"color": GREEN, "width": 1.5})
+    figure.update_layout(xaxis={"title": "block of inferences", "domain": [0, 0.86]},
+                         xaxis2={"domain": [0.88, 1], "showticklabels": False}, yaxis_title="latency (ms)", height=300,
+                         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}, margin=_MARGIN)
+    return figure
+
+
+def samples_words(latency: dict[str, Any]) -> str:
+    trial, reference = samples(latency)
+    text = f"{latency['latency_ms']:.3f} ms"
+    if latency.get("ci_low_ms") is not None:
+        text += f", 95 % interval {latency['ci_low_ms']:.3f} to {latency['ci_high_ms']:.3f} ms"
+    if trial:
+        text += f", from {len(trial)} blocks of inferences"
+    if len(reference) > 3:
+        spread = (np.percentile(reference, 90) - np.percentile(reference, 10)) / np.median(reference)
+        text += f"; the reference measured beside them moved by {100 * spread:.1f} % (10th to 90th percentile)"
+    return text + "."
+
+
+def curve_figure(curve: Sequence[Any], scores: Sequence[dict[str, Any]]) -> go.Figure:
+    """Training loss by step, and the score at each rung on a second axis."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    if curve:
+        figure.add_scatter(x=[p[0] for p in curve], y=[p[1] for p in curve], mode="lines", name="training loss",
+                           line={"color": GREY, "width": 1.5})
+    if scores:
+        figure.add_scatter(x=[s["step"] for s in scores], y=[s["score"] for s in scores], mode="lines+markers",
+                           name="score at a rung", yaxis="y2", line={"color": BLUE, "width": 2},
+                           marker={"size": 9, "symbol": "square"})
+    figure.update_layout(xaxis_title="training step", yaxis={"title": "training loss", "rangemode": "normal"},
+                         yaxis2={"title": "proxy score", "overlaying": "y", "side": "right", "showgrid": False,
+                                 "tickmode": "auto", "zeroline": False},
+                         height=300, margin=_MARGIN, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    return figure
+
+
+def curve_words(scores: Sequence[dict[str, Any]]) -> str:
+    rungs = ", ".join(f"{s['score']:.3f} at step {s['step']}" for s in scores)
+    return f"Score {rungs}." if rungs else "No score was recorded."
+
+
+def stage_shares(cost: Cost) -> list[dict[str, Any]]:
+    """Cost by stage in percent: rows of part, params_m, gmacs, activations_m."""
+    names = ("stem", "stage 1", "stage 2", "stage 3", "stage 4", "head")
+    sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    for part in cost.blocks:
+        for index, value in enumerate((part.params_m, part.gmacs, part.activations_m)):
+            sums[part.stage][index] += value
+    return [{"part": names[stage], "params_m": p, "gmacs": g, "activations_m": a}
+            for stage, (p, g, a) in sorted(sums.items())]
+
+
+def shares_figure(cost: Cost) -> go.Figure:
+    """Where parameters, multiply-accumulates and activations lie, in percent of the fused network."""
+    import plotly.graph_objects as go
+
+    rows = stage_shares(cost)
+    totals = {"parameters": ("params_m", cost.params_m), "GMACs": ("gmacs", cost.gmacs),
+              "activations": ("activations_m", cost.activations_m)}
+    figure = go.Figure()
+    for row, colour in zip(rows, STAGES, strict=True):
+        share = [100 * row[key] / total for key, total in totals.values()]
+        figure.add_bar(y=list(totals), x=share, name=row["part"], orientation="h", marker={"color": colour},
+                       text=[f"{row['part']}<br>{value:.0f} %" if value >= 9 else "" for value in share],
+                       textposition="inside", insidetextanchor="middle", textfont={"color": "white"},
+                       hovertemplate="%{y}: %{x:.1f} %<extra>" + row["part"] + "</extra>")
+    figure.update_layout(barmode="stack", xaxis_title="percent of the fused network", height=250, margin=_MARGIN,
+                         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+                         yaxis={"autorange": "reversed"})
+    return figure
+
+
+def shares_words(cost: Cost) -> str:
+    rows = stage_shares(cost)
+    top = max(rows, key=lambda row: row["gmacs"])
+    heavy = max(rows, key=lambda row: row["params_m"])
+    return (f"{cost.params_m:.2f} M parameters, {cost.gmacs:.3f} GMACs, {cost.activations_m:.2f} M activations. "
+            f"Most GMACs lie in {top['part']} ({100 * top['gmacs'] / cost.gmacs:.0f} %), most parameters in "
+            f"{heavy['part']} ({100 * heavy['params_m'] / cost.params_m:.0f} %).")
+
+
+def neighbours_figure(rows: Sequence[dict[str, Any]], here: dict[str, Any], budget_ms: float) -> go.Figure:
+    """Configurations one step away at their predicted latency and size, around the configuration itself."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    figure.add_scatter(x=[r["latency_ms"] for r in rows], y=[r["score"] for r in rows], mode="markers",
+                       name="one step away, predicted", marker={"color": GREY, "size": 8, "symbol": "circle-open"},
+                       text=[r["change"] for r in rows],
+                       error_x={"type": "data", "array": [r["latency_sd"] for r in rows], "thickness": 0.6, "width": 0},
+                       error_y={"type": "data", "array": [r["score_sd"] for r in rows], "thickness": 0.6, "width": 0},
+                       hovertemplate="%{text}<br>%{x:.3f} ms, score %{y:.3f}, both predicted<extra></extra>")
+    figure.add_scatter(x=[here["latency_ms"]], y=[here["score"]], mode="markers", name="this one, predicted",
+                       marker={"color": VERMILION, "size": 13, "symbol": "star"}, hoverinfo="x+y")
+    figure.add_vline(x=budget_ms, line={"color": GREEN, "dash": "dash", "width": 1.5})
+    figure.update_layout(xaxis_title="predicted latency (ms)", yaxis_title="predicted proxy score", height=360,
+                         margin=_MARGIN, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    return figure

@@ -1,0 +1,125 @@
+"""What one browser tab looks at: its view, the runs it opened, and the widgets that are bound to the view."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dashboard.load import Snapshot, snapshot
+from dashboard.state import MAX_COMPARED, ROOT, RUN, Ref, View, find_runs, from_query, why_not_together
+from fastvit.config import FastViTConfig
+from fastvit.presets import PRESETS
+from nas.errors import UsageError
+from nas.run import TrialRecord
+
+
+def root() -> Path:
+    return Path(os.environ.get(ROOT) or "runs")
+
+
+def begin() -> None:
+    """Take the view from the URL once, when the tab opens; afterwards the URL follows the view."""
+    if "view" in st.session_state:
+        return
+    names = list(find_runs(root()))
+    found = from_query({key: st.query_params.get_all(key) for key in st.query_params}, names)
+    if not found.runs:
+        wanted = os.environ.get(RUN, "")
+        found = found.replace(runs=(wanted,) if wanted in names else tuple(names[:1]))
+    st.session_state["view"] = found
+
+
+def view() -> View:
+    found: View = st.session_state["view"]
+    return found
+
+
+def update(**changes: Any) -> None:
+    st.session_state["view"] = view().replace(**changes)
+
+
+def write_url() -> None:
+    """Make the address bar a link to what is shown."""
+    query = view().to_query()
+    now = {key: st.query_params.get_all(key) for key in st.query_params}
+    if now != {key: [value] if isinstance(value, str) else value for key, value in query.items()}:
+        st.query_params.from_dict(query)
+
+
+def bound(widget: Callable[..., Any], label: str, field: str, *, key: str | None = None,
+          to: Callable[[Any], Any] = lambda value: value, value: Any = None, **options: Any) -> Any:
+    """A widget that shows `field` of the view and changes it; `to` turns its value into the field's.
+
+    The view decides and the widget follows, so that a link, another widget or another page may change it too.
+    """
+    key = key or f"view_{field}"
+    st.session_state[key] = getattr(view(), field) if value is None else value
+
+    def take() -> None:
+        update(**{field: to(st.session_state[key])})
+
+    return widget(label, key=key, on_change=take, **options)
+
+
+def opened() -> list[Snapshot]:
+    """The chosen runs as they stand now, as far as they may share axes; says why one may not or cannot be read."""
+    known, found = find_runs(root()), []
+    for name in view().runs:
+        try:
+            if name in known:
+                found.append(snapshot(known[name]))
+        except UsageError as error:
+            st.error(str(error), icon=":material/error:")
+    while len(found) > 1 and (why := why_not_together({s.name: s.meta for s in found})):
+        st.warning(why, icon=":material/info:")
+        found = [s for s in found if why_not_together({found[0].name: found[0].meta, s.name: s.meta}) is None]
+    return found
+
+
+def focus() -> Snapshot:
+    """The run in focus, the first chosen; ends the page with a sentence when there is none."""
+    found = opened()
+    if not found:
+        st.info(f"No run is chosen. Runs are looked for in {root()}; `python search.py --budget-ms 2` starts one.")
+        st.stop()
+    return found[0]
+
+
+def budget(of: Snapshot) -> float:
+    return view().budget_ms or float(of.meta["budget_ms"])
+
+
+def pick(ref: Ref | None) -> None:
+    update(pick=ref)
+
+
+def compare(ref: Ref) -> None:
+    """Add to the comparison; of too many, the oldest goes."""
+    kept = [one for one in view().compare if one != ref]
+    update(compare=tuple([*kept, ref][-MAX_COMPARED:]))
+
+
+def resolve(ref: Ref, runs: list[Snapshot]) -> tuple[FastViTConfig, TrialRecord | None] | None:
+    """The configuration of a reference and its record; a preset's record is the anchor measured in the first run."""
+    if not ref.run:
+        anchors = [r for r in runs[0].records if r.preset == ref.name] if runs else []
+        return PRESETS[ref.name], anchors[0] if anchors else None
+    for run in runs:
+        if run.name == ref.run:
+            record = next((r for r in run.records if r.trial == ref.trial), None)
+            if record is not None and record.config is not None:
+                return FastViTConfig.from_dict(record.config), record
+    return None
+
+
+def label(ref: Ref, runs: list[Snapshot]) -> str:
+    if not ref.run:
+        return ref.name.upper()
+    found = resolve(ref, runs)
+    preset = found[1].preset if found and found[1] else None
+    name = f"trial {ref.name}" if len(runs) < 2 else f"{ref.run}, trial {ref.name}"
+    return f"{name} ({preset.upper()})" if preset else name

@@ -1,0 +1,94 @@
+"""Pieces that several pages show."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard import session
+from dashboard.load import Snapshot
+from dashboard.state import Ref
+from fastvit.presets import PRESETS
+from nas.difference import in_words, nearest_preset
+from nas.run import OUTCOMES, TrialRecord
+
+NUMBER = st.column_config.NumberColumn
+COLUMNS: dict[str, Any] = {
+    "latency_ms": NUMBER("latency ms", format="%.3f"), "ci_low_ms": NUMBER("95 % low", format="%.3f"),
+    "ci_high_ms": NUMBER("95 % high", format="%.3f"), "score": NUMBER("score", format="%.3f"),
+    "score_sd": NUMBER("± sd", format="%.3f"), "params_m": NUMBER("params M", format="%.2f"),
+    "gmacs": NUMBER("GMACs", format="%.3f"), "difference": "from the nearest preset", "words": "configuration"}
+
+
+def plain(text: object) -> str:
+    """Text from a run inside Markdown, with nothing in it that Markdown or HTML would act on."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:])", r"\\\1", str(text))
+
+
+def axes(known: dict[str, str], frame: pd.DataFrame) -> list[str]:
+    """The axes that a run has figures for."""
+    return [name for name in known if name in frame and frame[name].notna().any()] or ["latency_ms"]
+
+
+def state_of(runs: list[Snapshot]) -> None:
+    """One line a run: its state, its counts, and what it was measured on."""
+    for run in runs:
+        counts = Counter(run.frame.outcome)
+        words = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in OUTCOMES if counts[name])
+        minutes = float(run.meta.get("elapsed_s", 0.0)) / 60
+        demo = ":orange-badge[demonstration: every latency and score comes from a formula] "
+        st.caption((demo if run.meta.get("synthetic") else "") + f"**{plain(run.name)}** {run.state}"
+                   + (f" after {minutes:.1f} minutes" if minutes else "") + f": {words or 'no trials yet'}. "
+                   f"Latency measured on {plain(run.meta['device'])} at {run.meta['resolution']} px, "
+                   f"task {plain(run.meta['task'])}, budget {run.meta['budget_ms']:g} ms.")
+
+
+def front_table(rows: pd.DataFrame) -> pd.DataFrame:
+    shown = rows[["trial", "preset", "latency_ms", "ci_low_ms", "ci_high_ms", "score", "score_sd", "params_m", "gmacs",
+                  "confirmed", "words"]].copy()
+    shown["preset"] = [name.upper() if isinstance(name, str) else "" for name in rows.preset]
+    return shown
+
+
+def metrics(record: TrialRecord, budget_ms: float, left: DeltaGenerator, right: DeltaGenerator) -> None:
+    """Latency and score as large figures with their uncertainty; a prediction is called one."""
+    if record.latency is not None and record.latency_ms is not None:
+        low, high = record.latency.get("ci_low_ms"), record.latency.get("ci_high_ms")
+        below = "predicted, not measured"
+        if low is not None and high is not None:
+            below = f"95 %: {low:.3f} to {high:.3f}" + (", over" if low > budget_ms else "")
+        left.metric("latency", f"{record.latency_ms:.3f} ms", below, delta_color="off", delta_arrow="off")
+    if record.score is not None:
+        right.metric("proxy score" + (", so far" if record.outcome == "stopped_early" else ""), f"{record.score:.3f}",
+                     f"± {record.score_sd:.3f}" if record.score_sd else None, delta_color="off", delta_arrow="off")
+
+
+def card(ref: Ref, runs: list[Snapshot], budget_ms: float) -> None:
+    """One configuration in brief, and the ways on from it."""
+    found = session.resolve(ref, runs)
+    if found is None:
+        st.info("That trial is not in the chosen runs, or it never got a configuration.")
+        return
+    config, record = found
+    st.markdown(f"**{plain(session.label(ref, runs))}**")
+    if record is not None:
+        left, right = st.columns(2)
+        metrics(record, budget_ms, left, right)
+        if record.reason:
+            st.caption(plain(f"{record.outcome.replace('_', ' ')}: {record.reason}"))
+    near = nearest_preset(config)
+    st.markdown("\n".join(f"- {plain(word)}" for word in config.describe().split(", ")))
+    if config != PRESETS[near]:
+        st.caption(f"Nearest preset {near.upper()}: {plain(in_words(config, PRESETS[near]))}.")
+    pages = st.session_state["pages"]
+    one, two = st.columns(2)
+    if "configuration" in pages and one.button("Look closer", type="primary", width="stretch", key="card_open"):
+        session.write_url()
+        st.switch_page(pages["configuration"], query_params=session.view().to_query())
+    two.button("Compare", width="stretch", key="card_compare", on_click=session.compare, args=(ref,),
+               disabled=ref in session.view().compare, help="Adds it to the Compare page.")

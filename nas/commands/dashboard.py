@@ -1,0 +1,103 @@
+"""`search.py dashboard`: runs in the browser."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ADDRESS = "127.0.0.1"
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("dashboard", help="look at runs in the browser", allow_abbrev=False,
+                                 description="Open a dashboard for the runs below a folder, on this machine only.")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="the run to open first (default: the newest)")
+    parser.add_argument("--root", metavar="DIR",
+                        help="the folder that holds the runs (default: the folder of RUN, or else runs)")
+    parser.add_argument("--port", type=int, default=8501, help="port on this machine (default 8501)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.set_defaults(handler="nas.commands.dashboard:dashboard")
+
+
+def dashboard(args: argparse.Namespace) -> int:
+    from nas.errors import UsageError
+    from nas.run import Run
+
+    if not 1 <= args.port <= 65535:
+        raise UsageError(f"--port {args.port}: expected a number from 1 to 65535")
+    if args.run is not None:
+        Run.open(args.run)
+    name, root = locate(args.run, args.root)
+    if not root.is_dir():
+        raise UsageError(f"{root} is no folder; start a run with `search.py --budget-ms 2`, or name the folder of your "
+                         "runs with --root")
+    if not _free(args.port):
+        raise UsageError(f"port {args.port} is taken; name another with --port")
+    print(f"http://{ADDRESS}:{args.port}", flush=True)
+    process = subprocess.Popen(command(args.port, browser=not args.no_browser), env=environment(root, name),
+                               cwd=root)
+    # Ctrl-C reaches both processes; a SIGTERM reaches this one alone and must not leave a server behind.
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    while True:
+        try:
+            return 130 if process.wait() in (-signal.SIGINT, 130) else 0
+        except KeyboardInterrupt:
+            continue
+
+
+def locate(run: str | None, root: str | None) -> tuple[str, Path]:
+    """The name of the run to open first ("" for the newest) and the folder of the runs.
+
+    Raises:
+        UsageError: the run is not directly below the root.
+    """
+    from nas.errors import UsageError
+
+    if run is None:
+        return "", Path(root or "runs").resolve()
+    path = Path(run).resolve()
+    if root is not None and path.parent != Path(root).resolve():
+        raise UsageError(f"{run} is not directly below --root {root}; leave --root out to use the run's own folder")
+    return path.name, path.parent
+
+
+def command(port: int, *, browser: bool) -> list[str]:
+    """Streamlit on this machine only, with its protections on whatever a config.toml says."""
+    import dashboard as package
+
+    flags = {
+        "server.address": ADDRESS, "server.port": port, "server.headless": not browser,
+        "server.enableXsrfProtection": True, "server.enableCORS": True, "server.fileWatcherType": "none",
+        "server.maxUploadSize": 1, "browser.gatherUsageStats": False, "client.toolbarMode": "viewer",
+        "client.showErrorDetails": "none", "theme.light.primaryColor": "#0072B2", "theme.dark.primaryColor": "#56B4E9",
+    }
+    app = Path(package.__file__).parent / "app.py"
+    # -P: no module is ever imported from the folder of the runs.
+    return [sys.executable, "-P", "-m", "streamlit", "run", str(app),
+            *(f"--server.allowedHosts={host}" for host in ("localhost", ADDRESS)),
+            *(f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in flags.items())]
+
+
+def environment(root: Path, name: str) -> dict[str, str]:
+    """The process finds the project's packages from any folder, installed or not."""
+    from dashboard.state import ROOT, RUN
+
+    home = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
+    return os.environ | {ROOT: str(root), RUN: name, "PYTHONPATH": path}
+
+
+def _free(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,177 @@
+"""`search.py export | verify`: a variant as a folder that other tools load, and the proof that it is whole."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastvit.config import FastViTConfig
+    from fastvit.model import FastViT
+    from nas.export.variant import Source, Variant
+
+DEFAULT_FORMATS = "timm,onnx"
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    export = commands.add_parser(
+        "export", help="write a variant's folder", allow_abbrev=False,
+        description="Write DIR/NAME: weights for timm, ONNX and other formats, a card, parity figures, checksums.")
+    export.add_argument("source", metavar="RUN|PRESET|CONFIG|FOLDER",
+                        help="a run (with --trial), a preset, a configuration file, or an exported variant")
+    export.add_argument("--trial", type=int, metavar="N", help="the trial of the run")
+    export.add_argument("--name", required=True, help="name of the variant: small letters, digits, underscores")
+    export.add_argument("--to", default="exports", metavar="DIR", help="where its folder is made (default exports/)")
+    export.add_argument("--resolution", type=int, metavar="PX", help="input size (default: the run's, or 256)")
+    export.add_argument("--formats", default=DEFAULT_FORMATS, metavar="A,B",
+                        help=f"what to write besides timm's files (default {DEFAULT_FORMATS})")
+    export.add_argument("--dynamic-batch", action="store_true", help="ONNX and OpenVINO files of any batch size")
+    export.add_argument("--image-input", action="store_true", help="Core ML takes an RGB image, normalisation inside")
+    export.add_argument("--int8", action="store_true", help="also int8: Core ML weights, ONNX with --calibration")
+    export.add_argument("--palettize", action="store_true", help="also a Core ML package with 6-bit palettes")
+    export.add_argument("--calibration", metavar="DIR", help="images for int8 ONNX: a folder, digits or builtin")
+    weights = export.add_mutually_exclusive_group()
+    weights.add_argument("--weights", metavar="FILE", help="unfused weights: ours, timm's or Apple's names")
+    weights.add_argument("--inherit", metavar="FILE", help="slice a larger network's unfused weights; needs --base")
+    export.add_argument("--base", metavar="PRESET", help="the network of --inherit: a preset or configuration file")
+    export.add_argument("--num-classes", type=int, metavar="N", help="outputs (default: the weights', or 1000)")
+    export.add_argument("--class-names", metavar="FILE", help="one class name a line")
+    export.add_argument("--seed", type=int, default=0, help="seed of random weights (default 0)")
+    export.add_argument("--json", action="store_true", help="one JSON document")
+    export.set_defaults(handler="nas.commands.export:export")
+
+    verify = commands.add_parser("verify", help="check an exported folder", allow_abbrev=False,
+                                 description="Check the sums, load each format that loads here, compare outputs.")
+    verify.add_argument("folder", metavar="FOLDER", help="an exported variant")
+    verify.add_argument("--json", action="store_true", help="one JSON document")
+    verify.set_defaults(handler="nas.commands.export:verify")
+
+
+def _class_names(args: argparse.Namespace, source: Source) -> tuple[str, ...]:
+    from pathlib import Path
+
+    from nas.errors import UsageError
+
+    if args.class_names is None:
+        return source.class_names
+    try:
+        lines = Path(args.class_names).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--class-names {args.class_names}: cannot be read ({error}); expected a text file with one "
+                         "name a line") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _sliced(args: argparse.Namespace, config: FastViTConfig, classes: int | None,
+            resolution: int) -> tuple[FastViT, str]:
+    """The variant's network with a larger one's weights, and the sentence about them."""
+    from pathlib import Path
+
+    import torch
+
+    from fastvit.presets import named_config
+    from nas.export.images import calibration_images
+    from nas.export.inherit import inherit
+    from nas.export.weights import calibrate, load_weights
+
+    name, large = named_config(args.base)
+    whole, _ = load_weights(Path(args.inherit), large)
+    model, share = inherit(whole.state_dict(), large, config, classes or whole.num_classes)
+    seen = args.calibration or "builtin"
+    calibrate(model, torch.from_numpy(calibration_images(seen, resolution)).split(16))
+    words = (f"{100 * share:.0f} % sliced from {name} ({Path(args.inherit).name}), BatchNorm statistics from images of "
+             f"{seen}: a start for training, not a trained network")
+    print(words, file=sys.stderr)
+    return model, words
+
+
+def build(args: argparse.Namespace) -> Variant:
+    """The variant that the command's words describe."""
+    from pathlib import Path
+
+    from nas.errors import UsageError
+    from nas.export.images import calibration_images
+    from nas.export.variant import RANDOM_WEIGHTS, Options, Variant, find
+    from nas.export.weights import load_weights, random_model
+
+    source = find(args.source, args.trial)
+    resolution = args.resolution or source.resolution
+    if resolution < 32:
+        raise UsageError(f"--resolution {resolution}: expected at least 32 pixels")
+    if args.num_classes is not None and args.num_classes < 1:
+        raise UsageError(f"--num-classes {args.num_classes}: expected at least 1")
+    names = _class_names(args, source)
+    classes = args.num_classes or (len(names) if args.class_names else None)
+    path = Path(args.weights) if args.weights else source.weights
+    provenance = dict(source.provenance)
+    if (args.inherit is None) != (args.base is None):
+        raise UsageError("--inherit and --base go together: the larger network's weights, and which network it is")
+    if args.inherit is not None:
+        model, weights = _sliced(args, source.config, classes, resolution)
+        provenance |= {"inherited_from": args.base, "inherited_file": Path(args.inherit).name}
+    elif path is None:
+        model, weights = random_model(source.config, classes or source.num_classes, args.seed), RANDOM_WEIGHTS
+        provenance["weights_seed"] = args.seed
+    else:
+        model, by = load_weights(path, source.config, classes)
+        if source.weights is not None and not args.weights:
+            from nas.export.variant import read_sheet
+
+            weights = read_sheet(path.parent)["weights"]
+        else:
+            weights = f"from the file {path.name} (names of {by}), trained by whoever made it"
+            provenance["weights_file"] = path.name
+    if names and len(names) != model.num_classes:
+        if args.class_names:
+            raise UsageError(f"--class-names {args.class_names}: {len(names)} names for {model.num_classes} classes")
+        names = ()
+    images = calibration_images(args.calibration, resolution) if args.calibration else None
+    options = Options(args.dynamic_batch, args.image_input, args.int8, args.palettize, images)
+    return Variant(args.name, source.config, model.eval(), resolution, names, weights, provenance, source.latency,
+                   options=options)
+
+
+def export(args: argparse.Namespace) -> int:
+    from nas.errors import UsageError
+    from nas.export import export as write
+    from nas.export.folder import destination
+    from nas.export.formats import format_named
+
+    formats = [word.strip() for word in args.formats.split(",") if word.strip()]
+    if args.int8 and args.calibration and "onnx-int8" not in formats:
+        formats.append("onnx-int8")
+    for word in formats:
+        format_named(word)
+    for word, needed in (("image_input", "coreml"), ("palettize", "coreml")):
+        if getattr(args, word) and needed not in formats:
+            raise UsageError(f"--{word.replace('_', '-')}: concerns {needed} only; add it to --formats")
+    if args.int8 and not args.calibration and "coreml" not in formats:
+        raise UsageError("--int8: for ONNX give --calibration DIR, for Core ML add coreml to --formats")
+    destination(args.name, args.to)
+    made = write(build(args), args.to, formats)
+    if args.json:
+        print(json.dumps({"folder": str(made.folder), "failed": made.failed}))
+    else:
+        print(made.folder)
+    if made.failed:
+        print(f"search.py: failed formats: {', '.join(made.failed)}; the rest of {made.folder} is whole",
+              file=sys.stderr)
+    return 1 if made.failed else 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from nas.export import verify as check
+
+    found = check(Path(args.folder))
+    whole = all(line.ok for line in found)
+    if args.json:
+        print(json.dumps({"folder": args.folder, "ok": whole,
+                          "checks": [{"file": f.file, "ok": f.ok, "text": f.text} for f in found]}))
+    else:
+        for line in found:
+            print(f"{'ok ' if line.ok else 'BAD'}  {line.file:<32} {line.text}")
+    return 0 if whole else 1

@@ -1,0 +1,125 @@
+"""README.md of a variant: what it is, what its numbers are worth, and how to load each file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastvit.cost import cost
+from fastvit.timm import expressible_in_timm
+from nas.export.parity import INCOMPARABLE
+from nas.export.variant import MEAN, STD, Variant
+
+
+def card(variant: Variant, written: dict[str, Any], failed: dict[str, str], parity: dict[str, Any]) -> str:
+    """The card in Markdown. `written`, `failed` and `parity` as the export recorded them."""
+    sections = [_head(variant), _architecture(variant), _numbers(variant), _files(written, failed),
+                _loading(variant, written), _parity(parity), _provenance(variant)]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _head(variant: Variant) -> str:
+    return (f"---\nlibrary_name: timm\ntags: [image-classification, fastvit]\nlicense: other\n---\n\n"
+            f"# {variant.name}\n\nA FastViT image classifier: {variant.config.describe()}.\n\n"
+            f"**Weights:** {variant.weights}.")
+
+
+def _architecture(variant: Variant) -> str:
+    config = variant.config
+    rows = ["| stage | blocks | width | token mixer | mixer kernel | FFN ratio | FFN kernel | patch kernel before it |",
+            "|---|---|---|---|---|---|---|---|"]
+    for s in range(4):
+        kernel = "-" if config.mixers[s] == "attention" else config.mixer_kernels[s]
+        patch = config.patch_kernels[s - 1] if s else "stem"
+        rows.append(f"| {s + 1} | {config.depths[s]} | {config.widths[s]} | {config.mixers[s]} | {kernel} "
+                    f"| {config.mlp_ratios[s]:g} | {config.ffn_kernels[s]} | {patch} |")
+    size = cost(config, variant.resolution, num_classes=variant.num_classes)
+    train = cost(config, variant.resolution, num_classes=variant.num_classes, form="train")
+    return ("## Architecture\n\n" + "\n".join(rows) + f"\n\nInput {variant.resolution} x {variant.resolution} RGB, "
+            f"{variant.num_classes} classes, key `{config.key()}`. {size.params_m:.2f} M parameters and "
+            f"{size.gmacs:.3f} GMACs fused ({train.params_m:.2f} M in the train form). "
+            "`fastvit.json` holds the whole configuration.")
+
+
+def _numbers(variant: Variant) -> str:
+    lines = ["## Numbers"]
+    if variant.latency is None:
+        lines.append("Latency: not measured for this export.")
+    else:
+        value = variant.latency
+        lines.append(f"Latency: {value['latency_ms']:.3f} ms [{value['ci_low_ms']:.3f}, {value['ci_high_ms']:.3f}] "
+                     f"({value['origin']}, 95 % interval) on {value['device']}, {value['resolution']} px, batch "
+                     f"{value.get('batch', 1)}, {value.get('threads', 1)} thread, {value.get('precision', 'fp32')}, "
+                     f"{value.get('runtime', '')}, protocol {value.get('protocol', '')}. Raw samples: latency.json."
+                     if "ci_low_ms" in value else
+                     f"Latency: {value['latency_ms']:.3f} ms, predicted by {value.get('by', 'a model')}; not measured.")
+    if (score := variant.provenance.get("score")) is not None:
+        spread = variant.provenance.get("score_sd")
+        lines.append(f"Proxy score: {score:.3f}" + (f" (sampling error {spread:.3f})" if spread else "")
+                     + f" on the task {variant.provenance.get('task')}, of a narrow version trained for "
+                     f"{variant.provenance.get('proxy_steps') or 'a few'} steps. It orders configurations within one "
+                     "search. It is no accuracy of these weights.")
+    if variant.accuracy:
+        lines.append("Accuracy of these weights: " + ", ".join(
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in variant.accuracy.items() if not isinstance(value, (dict, list))) + ".")
+    return "\n\n".join(lines)
+
+
+def _files(written: dict[str, Any], failed: dict[str, str]) -> str:
+    rows = ["## Files", "", "| format | file | MB | |", "|---|---|---|---|"]
+    for name, artefacts in written.items():
+        rows += [f"| {name} | {a['file']} | {a['bytes'] / 1e6:.1f} | {a['note']} |" for a in artefacts]
+    rows += [f"| {name} | **failed** | | {reason} |" for name, reason in failed.items()]
+    rows += ["", "`recipe.yaml` trains it with timm's train script; `SHA256SUMS` is checked by `sha256sum -c "
+             "SHA256SUMS` or, with the outputs compared as well, by `python search.py verify FOLDER`."]
+    return "\n".join(rows)
+
+
+def _loading(variant: Variant, written: dict[str, Any]) -> str:
+    name = variant.name
+    stock = expressible_in_timm(variant.config) is not None
+    parts = ["## Loading", "", f"Input: RGB in [0, 1], then (x - mean) / std with mean {list(MEAN)} and std "
+             f"{list(STD)}; NCHW. Output: {variant.num_classes} logits.", "", "timm" + ("" if stock else
+             " (stock timm cannot express this network, so the module beside this file registers it; it needs this "
+             "project installed)") + ":", "", "```python", "import timm"]
+    parts += [] if stock else [f"import {name}  # with this folder on sys.path"]
+    parts += ['model = timm.create_model("local-dir:PATH_OF_THIS_FOLDER", pretrained=True)', "```", "",
+              "Fused, with this project:", "", "```python", "from fastvit import reparameterize",
+              "from nas.export import load", 'model = reparameterize(load("PATH_OF_THIS_FOLDER"))', "```"]
+    if "onnx" in written:
+        parts += ["", "ONNX Runtime:", "", "```python", "import onnxruntime",
+                  f'session = onnxruntime.InferenceSession("{name}.onnx")',
+                  'logits = session.run(None, {"image": images})[0]  # float32 (1, 3, '
+                  f"{variant.resolution}, {variant.resolution})", "```"]
+    if "coreml" in written:
+        parts += ["", "Core ML (macOS, or add the package to an Xcode project):", "", "```python",
+                  "import coremltools", f'model = coremltools.models.MLModel("{written["coreml"][0]["file"]}")', "```"]
+    if "openvino" in written:
+        parts += ["", "OpenVINO:", "", "```python", "import openvino",
+                  f'compiled = openvino.Core().compile_model("{written["openvino"][0]["file"]}", "CPU")', "```"]
+    return "\n".join(parts)
+
+
+def _parity(parity: dict[str, Any]) -> str:
+    rows = ["## Parity", "", f"Largest differences of the logits to the {parity['reference']}, absolute (relative to "
+            "the largest logit), measured when this folder was made:", "",
+            "| form | noise | photographs | flat and edges |", "|---|---|---|---|"]
+    for form, found in parity.items():
+        if form in ("reference", "resolution"):
+            continue
+        if "not_run" in found:
+            rows.append(f"| {form} | not run here: {found['not_run']} | | |")
+            continue
+        cells = ["other shape or no number" if found[k]["relative"] == INCOMPARABLE else
+                 f"{found[k]['absolute']:.1e} ({found[k]['relative']:.1e})" for k in ("random", "real", "structured")]
+        rows.append(f"| {form} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _provenance(variant: Variant) -> str:
+    return ("## Provenance and licence\n\nMade by the FastViT configuration explorer from " + json.dumps(
+        {k: v for k, v in variant.provenance.items() if k != "run_versions" and v is not None}) + ".\n\n"
+        "Architecture: Vasu et al., FastViT, ICCV 2023 (arXiv:2303.14189). The network code is this project's own "
+        "(Apache-2.0). The licence of the weights is that of whoever trained them and of their data; they are not "
+        "Apple's release.")

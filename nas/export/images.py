@@ -1,0 +1,66 @@
+"""Images as the networks expect them: probes for comparisons, and a folder's for calibration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from nas.errors import UsageError
+from nas.export.variant import MEAN, STD
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+def normalised(images: np.ndarray) -> np.ndarray:
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) as the networks expect it."""
+    scaled = (images.astype(np.float32) / 255 - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def probe_images(resolution: int) -> dict[str, np.ndarray]:
+    """Normalised images (2, 3, R, R) by kind: noise, photographs (scikit-learn's two), and flat with an edge.
+
+    Noise alone would hide what shifts or scales smooth images; photographs alone what only high
+    frequencies meet.
+    """
+    from PIL import Image, ImageOps
+    from sklearn.datasets import load_sample_images
+
+    size = (resolution, resolution)
+    photographs = np.stack([np.asarray(ImageOps.fit(Image.fromarray(image), size))
+                            for image in load_sample_images().images])
+    ramp = np.linspace(0, 255, resolution, dtype=np.uint8)
+    flat = np.full((2, *size, 3), 40, np.uint8)
+    flat[0] = ramp[None, :, None]
+    flat[1, :, resolution // 2:] = 220
+    noise = np.random.default_rng(0).standard_normal((2, 3, *size), np.float32)
+    return {"random": noise, "real": normalised(photographs), "structured": normalised(flat)}
+
+
+def calibration_images(source: str, resolution: int, limit: int = 128, seed: int = 0) -> np.ndarray:
+    """Up to `limit` normalised images (N, 3, R, R): a folder's, drawn at random, or "digits" or "builtin".
+
+    Raises:
+        UsageError: no folder, or no image in it that can be read.
+    """
+    from PIL import Image, ImageOps
+
+    if source in ("digits", "builtin"):
+        from nas.data import load_task
+
+        task = load_task(source, resolution=resolution, seed=seed)
+        return normalised(task.train.batch(np.arange(min(limit, len(task.train))), resolution).images)
+    files = sorted(p for p in Path(source).rglob("*") if p.suffix.lower() in SUFFIXES) if Path(source).is_dir() else []
+    images = []
+    for index in np.random.default_rng(seed).permutation(len(files)):
+        try:
+            with Image.open(files[index]) as image:
+                images.append(np.asarray(ImageOps.fit(image.convert("RGB"), (resolution, resolution))))
+        except (OSError, ValueError, SyntaxError):
+            continue
+        if len(images) == limit:
+            break
+    if not images:
+        raise UsageError(f"--calibration {source}: expected a folder of JPEG, PNG or WebP images, or digits")
+    return normalised(np.stack(images))

@@ -1,0 +1,154 @@
+"""What is exported: a configuration with weights, and where both come from."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastvit.config import FastViTConfig
+from fastvit.presets import named_config
+from nas.errors import UsageError
+
+if TYPE_CHECKING:
+    from fastvit.model import FastViT
+
+NAME = re.compile(r"[a-z][a-z0-9_]{2,40}")
+SHEET = "fastvit.json"  # our own description of a variant, beside timm's config.json
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+RANDOM_WEIGHTS = "none: random initialisation, for structure and latency only; predictions mean nothing"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a configuration comes from. `origin` says it in a word; the rest is known for trials of a run."""
+
+    name: str
+    config: FastViTConfig
+    origin: str
+    resolution: int = 256
+    num_classes: int = 1000
+    class_names: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+    latency: dict[str, Any] | None = None
+    weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How formats are written; each format reads what concerns it.
+
+    `calibration`: normalised images (N, 3, H, W) in float32 for quantization, drawn by who asks for it.
+    """
+
+    dynamic_batch: bool = False
+    image_input: bool = False
+    int8: bool = False
+    palettize: bool = False
+    calibration: Any = None
+
+
+@dataclass
+class Variant:
+    """A named network on its way into a folder.
+
+    Attributes:
+        model: train-form weights in eval mode.
+        resolution: side of the square input, in pixels.
+        weights: one sentence on what the weights are.
+    """
+
+    name: str
+    config: FastViTConfig
+    model: FastViT
+    resolution: int
+    class_names: tuple[str, ...] = ()
+    weights: str = RANDOM_WEIGHTS
+    provenance: dict[str, Any] = field(default_factory=dict)
+    latency: dict[str, Any] | None = None
+    accuracy: dict[str, Any] | None = None
+    options: Options = Options()
+
+    @property
+    def num_classes(self) -> int:
+        return self.model.num_classes
+
+    @cached_property
+    def fused(self) -> FastViT:
+        """The deployed form of `model`."""
+        from fastvit.fuse import reparameterize
+
+        return reparameterize(self.model)
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a folder, a module and a timm model at once."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"--name {name}: expected 3 to 41 small letters, digits or underscores, the first a letter, "
+                         "such as fastvit_x2")
+
+
+def read_sheet(folder: Path) -> dict[str, Any]:
+    """fastvit.json of a variant's folder.
+
+    Raises:
+        UsageError: the folder holds none that can be read.
+    """
+    try:
+        sheet = json.loads((folder / SHEET).read_text(encoding="utf-8"))
+        FastViTConfig.from_dict(sheet["config"])
+    except FileNotFoundError:
+        raise UsageError(f"{folder} is no exported variant: it has no {SHEET}; make one with "
+                         "`search.py export`") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder / SHEET} cannot be read: {error}") from None
+    return sheet  # type: ignore[no-any-return]
+
+
+def find(text: str, trial: int | None = None) -> Source:
+    """The configuration that a word names: a run and its trial, a variant's folder, a preset or a file.
+
+    Raises:
+        UsageError: a run without --trial, a trial that is not there, or --trial beside something else.
+        ValueError: neither a preset nor a file.
+    """
+    path = Path(text)
+    if (path / "run.json").is_file():
+        return _of_trial(path, trial)
+    if trial is not None:
+        raise UsageError(f"--trial {trial}: {text} is no run; leave --trial out, or name a run's folder")
+    if path.is_dir():
+        sheet = read_sheet(path)
+        return Source(sheet["name"], FastViTConfig.from_dict(sheet["config"]), f"variant {sheet['name']}",
+                      sheet["resolution"], sheet["num_classes"], tuple(sheet.get("class_names", ())),
+                      {"variant": sheet["name"]} | sheet.get("provenance", {}), sheet.get("latency"),
+                      path / "model.safetensors")
+    name, config = named_config(text)
+    return Source(name, config, "file" if path.is_file() else "preset", provenance={"source": name})
+
+
+def _of_trial(path: Path, trial: int | None) -> Source:
+    from nas.run import Run
+
+    run = Run.open(path)
+    records = {record.trial: record for record in run.records() if record.config}
+    if trial is None:
+        points = ", ".join(str(point["trial"]) for point in run.front()["points"][-8:])
+        raise UsageError(f"{path} is a run: name one of its trials with --trial"
+                         + (f"; its front has the trials {points}" if points else ""))
+    if trial not in records:
+        raise UsageError(f"--trial {trial}: {path} has no such trial with a configuration; it has "
+                         f"{min(records, default=0)} to {max(records, default=0)}")
+    record, meta = records[trial], run.meta
+    assert record.config is not None
+    own_images = meta["task"] not in ("builtin", "digits")  # a head for the built-in classes is of no use to anybody
+    found = {"run": meta["id"], "trial": trial, "seed": meta["seed"], "task": meta["task"],
+             "task_fingerprint": meta["task_fingerprint"], "score": record.score, "score_sd": record.score_sd,
+             "proxy_steps": record.scores[-1]["step"] if record.scores else None, "preset": record.preset,
+             "run_versions": meta.get("versions", {})}
+    return Source(record.preset or f"trial{trial}", FastViTConfig.from_dict(record.config), "trial",
+                  meta["resolution"], meta.get("num_classes", 1000) if own_images else 1000,
+                  provenance=found, latency=record.latency)

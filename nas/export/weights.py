@@ -1,0 +1,143 @@
+"""Weights from a file into a configuration's train form, whoever named the keys: we, timm or Apple."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastvit.config import FastViTConfig
+from nas.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fastvit.model import FastViT
+
+_NESTED = ("state_dict_ema", "state_dict", "model_ema", "model", "net")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors in a safetensors file or a PyTorch checkpoint, which is read without running code.
+
+    Raises:
+        UsageError: no file, not readable, or no tensors by name inside.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(
+            path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"--weights {path}: no such file") from None
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0][:150]
+        raise UsageError(f"--weights {path}: cannot be read as safetensors or as a PyTorch checkpoint of plain "
+                         f"tensors ({reason})") from None
+    # Checkpoints of training scripts hold the weights under one of these names, averaged ones first.
+    for key in _NESTED:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise UsageError(f"--weights {path}: holds no dictionary of tensors by name")
+    return {key.removeprefix("module."): value.float() if value.is_floating_point() else value
+            for key, value in state.items()}
+
+
+def named_by(state: dict[str, Tensor]) -> str:
+    """"ours", "timm" or "Apple"."""
+    if any(key.startswith(("patch_embed.", "network.")) for key in state):
+        return "Apple"
+    theirs = (".token_mixer.", ".mlp.", "final_conv.", "conv_kxk")
+    return "timm" if any(part in key for key in state for part in theirs) else "ours"
+
+
+def ours(state: dict[str, Tensor], config: FastViTConfig) -> dict[str, Tensor]:
+    """`state` under our names.
+
+    Raises:
+        ValueError: it does not fit the configuration, or is fused.
+    """
+    from fastvit.timm import from_apple, from_timm
+
+    by = named_by(state)
+    if by == "ours":
+        return state
+    return (from_timm if by == "timm" else from_apple)(state, config)
+
+
+def load_weights(path: Path, config: FastViTConfig, num_classes: int | None = None) -> tuple[FastViT, str]:
+    """The train form of `config` with the weights of a file, and whose names they had.
+
+    Args:
+        path: safetensors, or a PyTorch checkpoint.
+        config: must be the architecture that the weights were trained for.
+        num_classes: None keeps the file's classifier; another number than the file's starts a new one.
+
+    Raises:
+        UsageError: the file cannot be read, or does not fit the configuration.
+    """
+    import torch
+
+    from fastvit.model import FastViT
+
+    state = read_state(path)
+    by = named_by(state)
+    try:
+        state = ours(state, config)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(f"--weights {path}: {str(error).splitlines()[0]}") from None
+    classes = state["head.weight"].shape[0] if "head.weight" in state else 0
+    torch.manual_seed(0)
+    model = FastViT(config, classes if num_classes is None else num_classes)
+    if num_classes is not None and num_classes != classes:
+        state = {key: value for key, value in state.items() if not key.startswith("head.")} | {
+            key: value for key, value in model.state_dict().items() if key.startswith("head.")}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = [line.strip() for line in str(error).splitlines() if line.strip()][1:2]
+        raise UsageError(f"--weights {path}: does not fit the configuration {config.describe()}: "
+                         f"{' '.join(reason)[:200]}") from None
+    return model, by
+
+
+def random_model(config: FastViTConfig, num_classes: int, seed: int = 0) -> FastViT:
+    """The train form of `config` as it is initialised from a seed, its BatchNorm statistics those of noise images.
+
+    With the statistics of a fresh BatchNorm the signal dies on the way: logits of 1e-9, which half
+    precision rounds to zero and in which no comparison would find a mistake.
+    """
+    import torch
+
+    from fastvit.model import FastViT
+
+    torch.manual_seed(seed)
+    model = FastViT(config, num_classes)
+    calibrate(model, [torch.randn(4, 3, 128, 128)])
+    return model
+
+
+def calibrate(model: FastViT, batches: Iterable[Tensor]) -> None:
+    """Replace all BatchNorm statistics by those of `batches` (B, 3, H, W), each seen once; weights stay.
+
+    Left in eval mode.
+    """
+    import torch
+    from torch import nn
+
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+    model.train()
+    with torch.no_grad():
+        for images in batches:
+            model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()

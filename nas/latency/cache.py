@@ -1,0 +1,76 @@
+"""Measurements on disk, each under everything that its value depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nas.files import write_json
+from nas.latency.measurement import Measurement
+from nas.latency.protocol import Runtime, Setting
+
+
+def cache_folder() -> Path:
+    """Where measurements of this machine are kept; FASTVIT_EXPLORER_CACHE names another place."""
+    from platformdirs import user_cache_path
+
+    folder = Path(os.environ.get("FASTVIT_EXPLORER_CACHE") or user_cache_path("fastvit-explorer"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@cache
+def machine() -> str:
+    """The processor's name: a cache that travels to another machine must not be believed there."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()} x{os.cpu_count()}"
+    except OSError:
+        pass
+    return f"{platform.processor() or platform.machine()} x{os.cpu_count()}"
+
+
+def device_place(chosen: Runtime, setting: Setting) -> dict[str, Any]:
+    """Everything but the network that a latency depends on. Values from two places are never compared."""
+    return {"device": chosen.name, "runtime": chosen.version(), "machine": machine(),
+            "system": f"{platform.system()} {platform.release()}", "resolution": setting.resolution,
+            "batch": setting.batch, "threads": setting.threads, "precision": setting.precision}
+
+
+def _path(kind: str, place: dict[str, Any]) -> Path:
+    folder = cache_folder() / kind
+    folder.mkdir(exist_ok=True)
+    return folder / (hashlib.sha256(json.dumps(place, sort_keys=True).encode()).hexdigest()[:24] + ".json")
+
+
+def stored_reference(place: dict[str, Any]) -> Path:
+    """Where the reference network's own time on this device is kept."""
+    return _path("references", place)
+
+
+class Entry:
+    """One measurement in the cache."""
+
+    def __init__(self, place: dict[str, Any], key: str, protocol: str) -> None:
+        self.path = _path("latency", place | {"key": key, "protocol": protocol})
+
+    def read(self, budget_ms: float | None) -> Measurement | None:
+        """The stored value, if there is one; one that ended early only where it decides this budget too."""
+        try:
+            found = Measurement.from_dict(json.loads(self.path.read_text()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError):
+            return None  # written by another version, or damaged: measured again
+        return found if "early" not in found.flags or found.decides(budget_ms) else None
+
+    def write(self, found: Measurement) -> None:
+        # What ran while the machine was at another speed is shown, flagged, and measured again the next time.
+        if "drift" not in found.flags:
+            write_json(self.path, found.to_dict())

@@ -1,0 +1,160 @@
+"""What is measured: a FastViT configuration, or any model of timm, in its deployed form with random weights."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from fastvit.config import FastViTConfig
+from fastvit.cost import cost
+from nas.errors import Failure, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+TIMM = "timm:"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A target of measuring: a configuration, or the name of a model in timm."""
+
+    config: FastViTConfig | None = None
+    timm: str = ""
+
+    @classmethod
+    def of(cls, target: FastViTConfig | str | dict[str, Any]) -> Network:
+        """From a configuration, "timm:NAME", or what `to_dict` made.
+
+        Raises:
+            UsageError: neither.
+        """
+        if isinstance(target, FastViTConfig):
+            return cls(config=target)
+        if isinstance(target, dict):
+            return cls(config=FastViTConfig.from_dict(target))
+        if target.startswith(TIMM):
+            return cls(timm=target.removeprefix(TIMM))
+        raise UsageError(f"{target!r}: expected a configuration or {TIMM}NAME")
+
+    def to_dict(self) -> dict[str, Any] | str:
+        return TIMM + self.timm if self.config is None else self.config.to_dict()
+
+    @property
+    def name(self) -> str:
+        return TIMM + self.timm if self.config is None else self.config.key()
+
+    @property
+    def key(self) -> str:
+        if self.config is not None:
+            return self.config.key()
+        return hashlib.sha256(self.name.encode()).hexdigest()[:16]
+
+    def check(self) -> None:
+        """Refuse a name that timm does not know.
+
+        Raises:
+            UsageError: unknown, with the nearest names.
+        """
+        if self.config is not None:
+            return
+        import difflib
+
+        import timm
+
+        known = timm.list_models()
+        if self.timm not in known and self.timm.split(".")[0] not in known:
+            nearest = difflib.get_close_matches(self.timm, known, n=3, cutoff=0.4)
+            hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
+            raise UsageError(f"{self.name}: timm {timm.__version__} has no model of that name{hint}")
+
+    def size(self, resolution: int) -> tuple[float, float | None]:
+        """Millions of parameters of the deployed network, and GMACs where they are known in closed form."""
+        if self.config is not None:
+            found = cost(self.config, resolution)
+            return found.params_m, found.gmacs
+        return sum(p.numel() for p in _timm_deployed(self.timm, resolution).parameters()) / 1e6, None
+
+    @cached_property
+    def skeleton(self) -> Any:
+        """The fused FastViT on torch's meta device: shapes without numbers, made in a tenth of a second."""
+        import torch
+
+        from fastvit import FastViT, reparameterize
+
+        assert self.config is not None
+        with torch.device("meta"):
+            return reparameterize(FastViT(self.config))
+
+    def module(self, resolution: int) -> torch.nn.Module:
+        """The deployed network with random weights, in eval mode."""
+        if self.config is None:
+            return _timm_deployed(self.timm, resolution)
+        import torch
+
+        from nas.latency.onnx_graph import random_weights
+
+        model: torch.nn.Module = self.skeleton.to_empty(device="cpu")
+        vars(self).pop("skeleton")  # it holds numbers now
+        with torch.no_grad():
+            for parameter in model.parameters():
+                fan_in = parameter[0].numel() if parameter.dim() > 1 else 16
+                parameter.copy_(torch.from_numpy(random_weights(tuple(parameter.shape), fan_in)))
+        return model
+
+    def onnx(self, resolution: int, batch: int) -> bytes:
+        """The network as an ONNX file with input "image".
+
+        Raises:
+            Failure: the model of timm cannot be exported.
+        """
+        if self.config is not None:
+            from nas.latency.onnx_graph import to_onnx
+
+            data: bytes = to_onnx(self.skeleton, resolution, batch).SerializeToString()
+            return data
+        import io
+        import warnings
+
+        import torch
+
+        buffer = io.BytesIO()
+        model = self.module(resolution)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                torch.onnx.export(model, (torch.zeros(batch, 3, resolution, resolution),),
+                                  buffer, dynamo=False,  # type: ignore[arg-type]
+                                  input_names=["image"], output_names=["logits"], opset_version=17)
+        except Exception as error:
+            raise Failure(f"{self.name} cannot be exported to ONNX at {resolution} px: {error}") from error
+        return buffer.getvalue()
+
+
+def _timm_deployed(name: str, resolution: int) -> torch.nn.Module:
+    """A model of timm with random weights, reparameterized or fused where its code offers it.
+
+    Raises:
+        Failure: timm cannot build it at this resolution.
+    """
+    import timm
+    from timm.models import get_pretrained_cfg_value
+    from timm.utils.model import reparameterize_model
+
+    arguments: list[dict[str, Any]] = [{}]
+    if resolution != (get_pretrained_cfg_value(name, "input_size") or (3, 0, 0))[-1]:
+        arguments.insert(0, {"img_size": resolution})  # transformers with fixed grids need to be told
+    for keywords in arguments:
+        try:
+            model = timm.create_model(name, pretrained=False, **keywords).eval()
+            break
+        except TypeError:
+            continue
+        except Exception as error:
+            raise Failure(f"timm cannot build {name} at {resolution} px: {error}") from error
+    else:
+        raise Failure(f"timm cannot build {name}")
+    deployed: torch.nn.Module = reparameterize_model(model)  # whatever has fuse(), reparameterize(), switch_to_deploy()
+    return deployed.requires_grad_(False)

@@ -1,0 +1,120 @@
+"""The measuring process seen from whoever asks: started when needed, killed when it hangs, replaced when it dies."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from nas.errors import Failure, NotAvailable, UsageError
+from nas.latency.cache import cache_folder
+
+WAIT_LIMIT_S = 3600.0  # for the device's lock: many workers measure one after the other
+COMMAND = ("-m", "nas.latency.bench")
+ERRORS = {"usage": UsageError, "not_available": NotAvailable, "failure": Failure}
+
+
+class Bench:
+    """One measuring process. Requests from several threads take turns."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._owner = os.getpid()
+
+    def ask(self, request: dict[str, Any], time_limit_s: float) -> list[dict[str, Any]]:
+        """The measurements that answer `request`. The limit holds for preparing and for measuring, not for the wait
+        for the device.
+
+        Raises:
+            Failure: the process crashed or hung (and is gone), or the runtime failed.
+            UsageError, NotAvailable: the request cannot be answered here.
+        """
+        with self._turn:
+            process = self._started()
+            stage = "prepare"
+            try:
+                assert process.stdin is not None
+                process.stdin.write(json.dumps(request) + "\n")
+                process.stdin.flush()
+                while True:
+                    limit = WAIT_LIMIT_S if stage == "wait" else time_limit_s
+                    line = self._lines.get(timeout=limit)
+                    if line is None:
+                        raise Failure(f"the measuring process ended {_DURING[stage]} ({self._last_words()})")
+                    message = json.loads(line)
+                    if "measurements" in message:
+                        answer: list[dict[str, Any]] = message["measurements"]
+                        return answer
+                    if "error" in message:
+                        raise ERRORS[message["kind"]](message["error"])
+                    stage = message["stage"]
+            except queue.Empty:
+                self.close()
+                raise Failure(f"{request['device']} did not answer within {limit:g} s {_DURING[stage]}") from None
+            except (BrokenPipeError, OSError) as error:
+                words = self._last_words()
+                self.close()
+                raise Failure(f"the measuring process is gone ({words or error})") from None
+            except (Failure, UsageError):
+                if process.poll() is not None:
+                    self.close()
+                raise
+            except BaseException:
+                self.close()  # an answer that nobody waits for must not meet the next request
+                raise
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is not None and (self._process.poll() is not None or self._owner != os.getpid()):
+            self._process = None
+        if self._process is None:
+            self._owner = os.getpid()
+            self._lines = queue.Queue()
+            self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (as long as the process)
+            # One thread unless a request asks for more, and none that spins while others are timed.
+            environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
+                                        "FASTVIT_EXPLORER_CACHE": str(cache_folder().resolve())}
+            self._process = subprocess.Popen(
+                [sys.executable, *COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=self._errors, text=True, encoding="utf-8", env=environment, start_new_session=True,
+                cwd=Path(__file__).parents[2])
+            threading.Thread(target=_forward, args=(self._process, self._lines), daemon=True).start()
+            atexit.register(self.close)
+        return self._process
+
+    def _last_words(self) -> str:
+        code = self._process.wait() if self._process is not None else None
+        self._errors.seek(0)
+        lines = self._errors.read()[-4000:].strip().splitlines()
+        reason = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return reason + (f": {lines[-1][:300]}" if lines else "")
+
+    def close(self) -> None:
+        """End the process at once; the next request starts another."""
+        process, self._process = self._process, None
+        if process is not None and self._owner == os.getpid():
+            process.kill()
+            process.wait()
+            atexit.unregister(self.close)
+
+
+_DURING = {"prepare": "while converting and loading the network", "wait": "while waiting for the device",
+           "measure": "while measuring", "done": "after measuring"}
+
+
+def _forward(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.put(line)
+    lines.put(None)
+
+
+BENCH = Bench()

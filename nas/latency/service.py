@@ -1,0 +1,65 @@
+"""measure(): from a configuration and a device to a Measurement, by way of the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from fastvit.config import FastViTConfig
+from nas.errors import UsageError
+from nas.latency.cache import Entry, device_place
+from nas.latency.devices import canonical, check_device, check_setting, runtime
+from nas.latency.measurement import Measurement
+from nas.latency.network import Network
+from nas.latency.process import BENCH
+from nas.latency.protocol import VERSIONS, Setting
+
+Target = FastViTConfig | str
+
+
+def measure(target: Target, device: str = "onnxruntime", *, resolution: int = 256, batch: int = 1, threads: int = 1,
+            precision: str = "fp32", protocol: str = "interleaved", budget_ms: float | None = None,
+            fresh: bool = False, time_limit_s: float = 60.0, name: str = "") -> Measurement:
+    """Latency of the deployed form of `target` (a configuration or "timm:NAME") with random weights.
+
+    A value measured before under the same conditions on this machine is reused unless `fresh`. With a budget,
+    measuring ends as soon as the network is over it beyond doubt, and goes on longer while the budget lies
+    inside the interval. `time_limit_s` holds for converting and for measuring, each.
+
+    Raises:
+        UsageError: device, protocol or a setting is unknown.
+        NotAvailable: the device is missing something here; says what.
+        Failure: the runtime failed, crashed or hung.
+    """
+    return measure_many([target], device, resolution=resolution, batch=batch, threads=threads, precision=precision,
+                        protocol=protocol, budget_ms=budget_ms, fresh=fresh, time_limit_s=time_limit_s,
+                        names=[name] if name else None)[0]
+
+
+def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, resolution: int = 256, batch: int = 1,
+                 threads: int = 1, precision: str = "fp32", protocol: str = "interleaved",
+                 budget_ms: float | None = None, fresh: bool = False, time_limit_s: float = 60.0,
+                 names: Sequence[str] | None = None) -> list[Measurement]:
+    """Several networks interleaved in one session, for the finest comparison among them. Raises as `measure`."""
+    if protocol not in VERSIONS:
+        raise UsageError(f"--protocol {protocol}: expected one of {', '.join(VERSIONS)}")
+    setting = Setting(resolution, batch, threads, precision)
+    networks = [Network.of(target) for target in targets]
+    device = canonical(device)
+    check_device(device)
+    chosen = runtime(device)
+    check_setting(chosen, setting)
+    place = device_place(chosen, setting)
+    entries = [Entry(place, network.key, VERSIONS[protocol]) for network in networks]
+    found = [None if fresh else entry.read(budget_ms) for entry in entries]
+    missing = [index for index, one in enumerate(found) if one is None]
+    if missing:
+        request: dict[str, Any] = {"targets": [networks[index].to_dict() for index in missing], "device": device,
+                                   "setting": asdict(setting), "protocol": protocol, "budget_ms": budget_ms}
+        answers = BENCH.ask(request, time_limit_s * len(missing))
+        for index, answer in zip(missing, answers, strict=True):
+            found[index] = fresh_one = Measurement.from_dict(answer)
+            entries[index].write(fresh_one)
+    shown = names or [network.name for network in networks]
+    return [replace(one, name=text) for one, text in zip(found, shown, strict=True) if one is not None]

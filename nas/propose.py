@@ -1,0 +1,112 @@
+"""Which configuration to try next: surrogate-assisted proposals, after a few random ones within reach of the budget.
+
+As in LINAS (Cummings et al., 2022), thousands of cheap predictions stand before one expensive evaluation:
+candidates are bred from the front and from the space, and the one whose score, drawn from the surrogate's
+posterior, adds most hypervolume at its predicted latency is evaluated (Thompson sampling).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastvit.config import FastViTConfig
+from nas.front import pareto
+from nas.surrogate import Surrogate, evidence
+from space import SearchSpace
+
+STARTUP_TRIALS = 12  # at random within reach of the budget, before the surrogate decides
+CANDIDATES = 300
+REFIT_EVERY = 8  # trials between two fits of the surrogate's own parameters; each proposal updates its data
+_RANDOM_SHARE = 0.3
+_LONGEST_WALK = 4
+_DRAWS = 3000
+
+Predict = Callable[[Sequence[FastViTConfig]], np.ndarray]
+
+
+def gains(ms: np.ndarray, score: np.ndarray, front_ms: np.ndarray, front_score: np.ndarray, budget_ms: float,
+          floor: float) -> np.ndarray:
+    """Hypervolume that each point alone would add to a front, in ms times score; 0 over the budget.
+
+    Args:
+        ms, score: the points (N,).
+        front_ms, front_score: the front, both ascending (F,).
+    """
+    edges = np.concatenate([[0.0], front_ms, [budget_ms]])
+    height = np.concatenate([[floor], np.maximum(front_score, floor)])
+    # Over each step of the front: the part of it to the right of the point, times how far the point rises above it.
+    width = np.clip(edges[1:] - np.maximum(edges[:-1], ms[:, None]), 0, None)
+    return (width * np.clip(score[:, None] - height, 0, None)).sum(1)
+
+
+class Proposer:
+    """Proposes for one worker; everything it knows of others comes in with the records."""
+
+    def __init__(self, space: SearchSpace, steps: int, budget_ms: float, rng: np.random.Generator) -> None:
+        self.space, self.steps, self.budget_ms, self.rng = space, steps, budget_ms, rng
+        self.surrogate = Surrogate(steps)
+        self._fitted_to = -REFIT_EVERY
+
+    def random(self, predict_ms: Predict, known: set[str]) -> FastViTConfig | None:
+        """A random configuration predicted between 30 % of the budget and the budget; None when there is none."""
+        for _ in range(_DRAWS // 50):
+            configs = [self.space.sample(self.rng) for _ in range(50)]
+            ms = predict_ms(configs)
+            for config, found in zip(configs, ms, strict=True):
+                if 0.3 * self.budget_ms <= found <= self.budget_ms and config.key() not in known:
+                    return config
+        return None
+
+    def next(self, records: Sequence[Any], predict_ms: Predict) -> FastViTConfig | None:
+        """The next configuration, or None when nothing within the budget is left to propose."""
+        known = {record.config_key for record in records if record.config_key}
+        scored = [r for r in records if r.scores and r.config and r.origin == "measured"
+                  and r.latency_ms <= self.budget_ms]
+        begun = sum(r.outcome in ("complete", "stopped_early", "running") and not (r.preset or r.anchor)
+                    for r in records)
+        if begun < STARTUP_TRIALS:
+            return self.random(predict_ms, known)
+        refit = len(scored) >= self._fitted_to + REFIT_EVERY
+        self.surrogate.fit(evidence(records), optimize=refit)
+        if refit:
+            self._fitted_to = len(scored)
+        if not self.surrogate.ready or not scored:
+            return self.random(predict_ms, known)
+        configs = [FastViTConfig.from_dict(r.config) for r in scored]
+        mean, _ = self.surrogate.predict(configs)
+        ms = np.array([r.latency_ms for r in scored])
+        on_front = pareto(ms, mean)
+        pool = [config for config in self.candidates([configs[i] for i in on_front]) if config.key() not in known]
+        if not pool:
+            return self.random(predict_ms, known)
+        pool_ms = predict_ms(pool)
+        pool_mean, pool_sd = self.surrogate.predict(pool)
+        drawn = pool_mean + pool_sd * self.rng.standard_normal(len(pool))
+        gain = gains(pool_ms, drawn, ms[on_front], mean[on_front], self.budget_ms, float(mean.min()))
+        if gain.max() <= 0:
+            return self.random(predict_ms, known)
+        return pool[int(gain.argmax())]
+
+    def candidates(self, parents: Sequence[FastViTConfig]) -> list[FastViTConfig]:
+        """Random configurations, and parents in the space changed in one to four dimensions."""
+        parents = [parent for parent in parents if parent in self.space]
+        found = {}
+        for number in range(CANDIDATES):
+            if not parents or number < _RANDOM_SHARE * CANDIDATES:
+                config = self.space.sample(self.rng)
+            else:
+                config = self.mutated(parents[self.rng.integers(len(parents))])
+            found[config.key()] = config
+        return list(found.values())
+
+    def mutated(self, parent: FastViTConfig) -> FastViTConfig:
+        """`parent` with one to four dimensions drawn anew."""
+        params = self.space.encode(parent)
+        dimensions = self.space.dimensions
+        for index in self.rng.choice(len(dimensions), self.rng.integers(1, _LONGEST_WALK + 1), replace=False):
+            choices = dimensions[index].choices
+            params[dimensions[index].name] = choices[self.rng.integers(len(choices))]
+        return self.space.decode(params)

@@ -1,0 +1,93 @@
+"""The front's chart and words, without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dashboard.figures import front
+from dashboard.load import Reader
+from dashboard.state import Ref, View
+from nas.run import Run
+
+VIEW, BUDGET = View(runs=("demo",)), 1.5
+
+
+@pytest.fixture(scope="module")
+def frame(root: Path) -> pd.DataFrame:
+    return Reader(root / "demo").read().frame
+
+
+def trace(figure, name: str):
+    return next(t for t in figure.data if t.name == name)
+
+
+def test_the_front_is_the_run_s_own(root: Path, frame: pd.DataFrame) -> None:
+    points = Run.open(root / "demo").front()["points"]
+    assert front.front_rows(frame, VIEW, BUDGET).trial.tolist() == [p["trial"] for p in points]
+    drawn = trace(front.front_figure({"demo": frame}, VIEW, BUDGET), "front")
+    assert list(drawn.customdata) == [f"demo:{p['trial']}" for p in points]
+    assert list(drawn.error_x.array) == pytest.approx([p["ci_high_ms"] - p["latency_ms"] for p in points])
+
+
+def test_a_smaller_budget_keeps_what_is_under_it_beyond_doubt(frame: pd.DataFrame) -> None:
+    rows = front.front_rows(frame, VIEW, 1.2)
+    assert 0 < len(rows) < len(front.front_rows(frame, VIEW, BUDGET))
+    assert (rows.ci_high_ms <= 1.2).all()
+    assert front.in_words(frame, VIEW, 0.01) == "No complete trial is under 0.01 ms."
+
+
+def test_presets_are_labelled_and_others_come_on_demand(frame: pd.DataFrame) -> None:
+    figure = front.front_figure({"demo": frame}, VIEW, BUDGET)
+    assert list(trace(figure, "presets, measured here").text) == ["T8", "T12", "S12", "SA12", "SA24", "SA36", "MA36"]
+    names = {t.name for t in figure.data}
+    shown = front.front_figure({"demo": frame}, VIEW.replace(show=("over_budget", "failed", "stopped_early")), BUDGET)
+    assert {"over the budget", "failed"} <= {t.name for t in shown.data} - names
+
+
+def test_predicted_latencies_are_never_drawn_as_measured(frame: pd.DataFrame) -> None:
+    predicted = set(front.refs(frame[frame.origin == "predicted"]))
+    assert predicted
+    shown = front.front_figure({"demo": frame}, VIEW.replace(show=("over_budget",)), BUDGET)
+    assert not predicted & {ref for t in shown.data if t.customdata is not None for ref in t.customdata}
+
+
+def test_the_choice_is_a_ring(frame: pd.DataFrame) -> None:
+    ring = trace(front.front_figure({"demo": frame}, VIEW.replace(pick=Ref("", "t8")), BUDGET), "chosen")
+    assert ring.x[0] == frame[frame.preset == "t8"].latency_ms.item()
+
+
+def test_text_of_a_run_stays_text(frame: pd.DataFrame) -> None:
+    bad = frame.assign(reason="<a href='javascript:alert(1)'>x</a><b>", words="<script>")
+    assert all("<a" not in text and "<script" not in text for text in front.hover(bad))
+
+
+def test_many_points_are_drawn_with_webgl(frame: pd.DataFrame) -> None:
+    many = pd.concat([frame] * 60, ignore_index=True)
+    figure = front.front_figure({"demo": many}, VIEW, BUDGET)
+    assert trace(figure, "trials").type == "scattergl"
+
+
+def test_two_runs_share_a_chart(root: Path, frame: pd.DataFrame) -> None:
+    other = Reader(root / "other").read().frame
+    figure = front.front_figure({"demo": frame, "other": other}, VIEW, BUDGET)
+    assert {"front of demo", "front of other"} <= {t.name for t in figure.data}
+
+
+def test_hypervolume_only_grows_and_ends_at_the_run_s(frame: pd.DataFrame) -> None:
+    from nas.front import hypervolume
+
+    grown = front.growth(frame, BUDGET)
+    assert grown.hypervolume.is_monotonic_increasing
+    usable = front.candidates(frame[frame.preset.isna()])
+    usable = usable[usable.ci_high_ms <= BUDGET]
+    assert grown.hypervolume.iloc[-1] == pytest.approx(
+        hypervolume(usable.latency_ms, usable.score, budget_ms=BUDGET, score_floor=0))
+    assert len(front.growth_figure({"demo": frame}, BUDGET, over="minutes").data) == 1
+
+
+def test_an_empty_run_has_a_chart_too(frame: pd.DataFrame) -> None:
+    front.front_figure({"demo": frame.iloc[:0]}, VIEW, BUDGET)
+    assert len(front.growth(frame.iloc[:0], BUDGET)) == 0
