@@ -1,48 +1,83 @@
-"""`search.py measure`: latency of presets and configurations on a device."""
+"""`search.py measure`: latency of presets, configurations and models of timm on a device."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 
 def register(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("measure", help="measure the latency of configurations", allow_abbrev=False)
-    parser.add_argument("targets", nargs="+", metavar="PRESET_OR_CONFIG", help="preset names or JSON files")
-    parser.add_argument("--device", default="onnxruntime", help="where to measure")
+    parser = commands.add_parser(
+        "measure", help="measure the latency of networks", allow_abbrev=False,
+        description="Latency of deployed (fused) networks with random weights, each with its 95 % interval. "
+                    "docs/latency.md tells how it is measured.")
+    parser.add_argument("targets", nargs="+", metavar="NETWORK",
+                        help="presets, JSON files of configurations, or timm:NAME for any model of timm")
+    parser.add_argument("--device", default="onnxruntime", help="where (`search.py devices`; default onnxruntime)")
     parser.add_argument("--resolution", type=int, default=256, metavar="PX", help="input size (default 256)")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at once (default 1)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of the runtime (default 1)")
+    parser.add_argument("--precision", help="number format, of those that `search.py devices` lists for the device")
+    parser.add_argument("--protocol", default="interleaved", metavar="NAME",
+                        help="interleaved (default), or a published one: modelbench (20 x 50 runs, trimmed), "
+                             "paper (median of 100)")
     parser.add_argument("--fresh", action="store_true", help="measure again instead of reading the cache")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(handler="nas.commands.measure:measure")
 
 
 def measure(args: argparse.Namespace) -> int:
-    from fastvit.cost import cost
+    """Every network is measured, whatever becomes of the ones before it; 1 when one of them failed."""
     from fastvit.presets import named_config
-    from nas.errors import UsageError
+    from nas.errors import Failure, NotAvailable
     from nas.latency import check_device
     from nas.latency import measure as measured
+    from nas.latency.network import TIMM, Network
 
-    if args.resolution < 32:
-        raise UsageError(f"--resolution {args.resolution}: expected at least 32 pixels")
     check_device(args.device)
-    named = [named_config(target) for target in args.targets]
+    named: list[tuple[str, Network]] = []
+    for target in args.targets:
+        if target.startswith(TIMM):
+            network, name = Network.of(target), target
+            network.check()
+        else:
+            name, config = named_config(target)
+            network = Network.of(config)
+        named.append((name, network))
     rows: list[dict[str, Any]] = []
-    for name, config in named:
-        found = measured(config, args.device, resolution=args.resolution, name=name, fresh=args.fresh)
-        size = cost(config, args.resolution)
-        rows.append({"name": name, "config_key": config.key(), "device": found.device, "origin": found.origin,
-                     "resolution": found.resolution, "latency_ms": found.latency_ms, "ci_low_ms": found.ci_low_ms,
-                     "ci_high_ms": found.ci_high_ms, "params_m": size.params_m, "gmacs": size.gmacs,
-                     "flags": list(found.flags)})
+    for name, network in named:
+        try:
+            found = measured(network.target, args.device, resolution=args.resolution, batch=args.batch,
+                             threads=args.threads, precision=args.precision, protocol=args.protocol, name=name,
+                             fresh=args.fresh)
+            params_m, gmacs = network.counted(args.resolution)
+        except NotAvailable:
+            raise
+        except Failure as error:
+            print(f"search.py: {name}: {error}", file=sys.stderr)
+            continue
+        kept = {key: value for key, value in found.to_dict().items() if key not in ("samples", "stages_s")}
+        rows.append(kept | {"images_per_s": found.images_per_s, "params_m": params_m, "gmacs": gmacs})
     if args.json:
         print(json.dumps(rows))
-        return 0
-    print(f"{'':<12}{'latency ms':>12}{'95 % interval':>20}{'params M':>10}{'GMACs':>8}"
-          f"   {args.device}, {args.resolution} px, measured")
+    elif rows:
+        print(table(rows))
+    return 0 if len(rows) == len(named) else 1
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The measurements as text, under one line that says how they came about."""
+    one = rows[0]
+    how = [one["device"], f"{one['resolution']} px", f"batch {one['batch']}", one["precision"], one["origin"]]
+    if one["origin"] == "measured":
+        how += [f"{one['threads']} thread{'s' * (one['threads'] > 1)}", one["protocol"], one["runtime"]]
+    width = max(12, *(len(row["name"]) + 1 for row in rows))
+    lines = [", ".join(how),
+             f"{'':<{width}}{'latency ms':>12}{'95 % interval':>20}{'images/s':>10}{'params M':>10}{'GMACs':>8}"]
     for row in rows:
         interval = f"[{row['ci_low_ms']:.3f}, {row['ci_high_ms']:.3f}]"
-        print(f"{row['name']:<12}{row['latency_ms']:>12.3f}{interval:>20}{row['params_m']:>10.2f}{row['gmacs']:>8.3f}"
-              + "".join(f"   {flag}" for flag in row["flags"]))
-    return 0
+        lines.append(f"{row['name']:<{width}}{row['latency_ms']:>12.3f}{interval:>20}{row['images_per_s']:>10.1f}"
+                     f"{row['params_m']:>10.2f}{row['gmacs']:>8.3f}" + "".join(f"   {flag}" for flag in row["flags"]))
+    return "\n".join(lines)

@@ -29,6 +29,7 @@ class DeviceStatus:
     needs: str = ""
     version: str = ""
     origin: str = "measured"
+    precisions: tuple[str, ...] = ()
 
 
 def canonical(device: str) -> str:
@@ -89,5 +90,6 @@ def devices() -> list[DeviceStatus]:
     for name in _RUNTIMES:
         one = runtime(name)
         needs = one.missing()
-        found.append(DeviceStatus(name, needs is None, needs or "", "" if needs else one.version()))
+        found.append(DeviceStatus(name, needs is None, needs or "", "" if needs else one.version(),
+                                  precisions=one.precisions))
     return found

@@ -43,6 +43,10 @@ class Network:
         return TIMM + self.timm if self.config is None else self.config.to_dict()
 
     @property
+    def target(self) -> FastViTConfig | str:
+        return TIMM + self.timm if self.config is None else self.config
+
+    @property
     def name(self) -> str:
         return TIMM + self.timm if self.config is None else self.config.key()
 
@@ -76,6 +80,18 @@ class Network:
             found = cost(self.config, resolution)
             return found.params_m, found.gmacs
         return sum(p.numel() for p in _timm_deployed(self.timm, resolution).parameters()) / 1e6, None
+
+    def counted(self, resolution: int) -> tuple[float, float]:
+        """Millions of parameters and GMACs; what has no closed form is run once and counted."""
+        params_m, gmacs = self.size(resolution)
+        if gmacs is None:
+            import torch
+            from torch.utils.flop_counter import FlopCounterMode
+
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                _timm_deployed(self.timm, resolution)(torch.zeros(1, 3, resolution, resolution))
+            gmacs = counter.get_total_flops() / 2e9
+        return params_m, gmacs
 
     @cached_property
     def skeleton(self) -> Any:
@@ -140,6 +156,7 @@ def _timm_deployed(name: str, resolution: int) -> torch.nn.Module:
         Failure: timm cannot build it at this resolution.
     """
     import timm
+    import torch
     from timm.models import get_pretrained_cfg_value
     from timm.utils.model import reparameterize_model
 
@@ -156,5 +173,11 @@ def _timm_deployed(name: str, resolution: int) -> torch.nn.Module:
             raise Failure(f"timm cannot build {name} at {resolution} px: {error}") from error
     else:
         raise Failure(f"timm cannot build {name}")
-    deployed: torch.nn.Module = reparameterize_model(model)  # whatever has fuse(), reparameterize(), switch_to_deploy()
-    return deployed.requires_grad_(False)
+    # Whatever has fuse(), reparameterize() or switch_to_deploy(): LeViT, RepViT, FastViT, MobileOne, RepVGG, ...
+    deployed: torch.nn.Module = reparameterize_model(model)
+    deployed.requires_grad_(False)
+    for parameter in deployed.parameters():
+        # Tensors that begin at zero are alike, and an exporter would store and load them once.
+        if parameter.dim() > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, 0.0, 0.02)
+    return deployed

@@ -19,13 +19,14 @@ Target = FastViTConfig | str
 
 
 def measure(target: Target, device: str = "onnxruntime", *, resolution: int = 256, batch: int = 1, threads: int = 1,
-            precision: str = "fp32", protocol: str = "interleaved", budget_ms: float | None = None,
+            precision: str | None = None, protocol: str = "interleaved", budget_ms: float | None = None,
             fresh: bool = False, time_limit_s: float = 60.0, name: str = "") -> Measurement:
     """Latency of the deployed form of `target` (a configuration or "timm:NAME") with random weights.
 
     A value measured before under the same conditions on this machine is reused unless `fresh`. With a budget,
     measuring ends as soon as the network is over it beyond doubt, and goes on longer while the budget lies
-    inside the interval. `time_limit_s` holds for converting and for measuring, each.
+    inside the interval. `time_limit_s` holds for converting and for measuring, each. Without `precision` it is
+    the first that the device offers.
 
     Raises:
         UsageError: device, protocol or a setting is unknown.
@@ -38,17 +39,17 @@ def measure(target: Target, device: str = "onnxruntime", *, resolution: int = 25
 
 
 def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, resolution: int = 256, batch: int = 1,
-                 threads: int = 1, precision: str = "fp32", protocol: str = "interleaved",
+                 threads: int = 1, precision: str | None = None, protocol: str = "interleaved",
                  budget_ms: float | None = None, fresh: bool = False, time_limit_s: float = 60.0,
                  names: Sequence[str] | None = None) -> list[Measurement]:
     """Several networks interleaved in one session, for the finest comparison among them. Raises as `measure`."""
     if protocol not in VERSIONS:
         raise UsageError(f"--protocol {protocol}: expected one of {', '.join(VERSIONS)}")
-    setting = Setting(resolution, batch, threads, precision)
     networks = [Network.of(target) for target in targets]
     device = canonical(device)
     check_device(device)
     chosen = runtime(device)
+    setting = Setting(resolution, batch, threads, precision or chosen.precisions[0])
     check_setting(chosen, setting)
     place = device_place(chosen, setting)
     entries = [Entry(place, network.key, VERSIONS[protocol]) for network in networks]

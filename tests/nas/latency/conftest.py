@@ -1,10 +1,12 @@
 """A cache of its own for every test."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from fastvit import FastViTConfig
+from nas.latency import bench, reference, service
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +19,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tiny() -> FastViTConfig:
     return FastViTConfig(depths=(1, 1, 1, 1), widths=(8, 8, 16, 32), mlp_ratios=(1, 1, 1, 1),
                          mixers=("repmixer", "repmixer", "repmixer", "attention"))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests answered in this process: importing torch again for each test would take most of the time."""
+    def ask(request: dict, time_limit_s: float) -> list[dict]:
+        return [found.to_dict() for found in bench.measure_here(json.loads(json.dumps(request)), lambda stage: None)]
+
+    monkeypatch.setattr(service.BENCH, "ask", ask)
+    monkeypatch.setattr(bench.protocols, "CAP_S", 0.3)
+    monkeypatch.setattr(reference, "UNIT_ROUNDS", 5)

@@ -11,16 +11,7 @@ from nas.errors import Failure, UsageError
 from nas.latency import Measurement, bench, measure, measure_many, process, reference, service
 from nas.latency.protocol import Calls
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests answered in this process: importing torch again for each test would take most of the time."""
-    def ask(request: dict, time_limit_s: float) -> list[dict]:
-        return [found.to_dict() for found in bench.measure_here(json.loads(json.dumps(request)), lambda stage: None)]
-
-    monkeypatch.setattr(service.BENCH, "ask", ask)
-    monkeypatch.setattr(bench.protocols, "CAP_S", 0.3)
-    monkeypatch.setattr(reference, "UNIT_ROUNDS", 5)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_a_measurement_has_an_interval_and_its_samples(tiny: FastViTConfig) -> None:
