@@ -28,21 +28,31 @@ def nearest_preset(config: FastViTConfig) -> str:
     return min(PRESETS, key=lambda name: distance(config, PRESETS[name]))
 
 
-def in_words(config: FastViTConfig, base: FastViTConfig) -> str:
-    """What turns `base` into `config`: "stage-3 depth 6 -> 5, ratio 4 -> 3"; "the same" when nothing does."""
-    parts = []
+def in_words(config: FastViTConfig, base: FastViTConfig, most: int | None = None) -> str:
+    """What turns `base` into `config`: "stage-3 depth 6 -> 5, ratio 4 -> 3"; "the same" when nothing does.
+
+    Args:
+        most: name only so many changes, the largest, and count the others.
+    """
+    changes: list[tuple[float, int, str]] = []  # steps, stage, words
     for stage in range(len(config.depths)):
-        changes = []
         for name, label in _STAGE_FIELDS:
             old, new = getattr(base, name)[stage], getattr(config, name)[stage]
             if old != new:
-                changes.append(f"{label} {_show(old)} -> {_show(new)}")
-        if changes:
-            parts.append(f"stage-{stage + 1} " + ", ".join(changes))
-    for index, (old, new) in enumerate(zip(base.patch_kernels, config.patch_kernels, strict=True), 1):
+                steps = 2.0 if name == "mixers" else abs(math.log2(new / old))
+                changes.append((steps, stage, f"{label} {_show(old)} -> {_show(new)}"))
+    for index, (old, new) in enumerate(zip(base.patch_kernels, config.patch_kernels, strict=True)):
         if old != new:
-            parts.append(f"patch kernel {index} {old} -> {new}")
-    return "; ".join(parts) or "the same"
+            changes.append((abs(math.log2(new / old)), len(config.depths) + index, f"kernel {old} -> {new}"))
+    named = sorted(range(len(changes)), key=lambda i: -changes[i][0])[:most]
+    parts: dict[str, list[str]] = {}
+    for index in sorted(named):
+        _, place, words = changes[index]
+        stages = len(config.depths)
+        parts.setdefault(f"stage-{place + 1}" if place < stages else f"patch {place - stages + 1}", []).append(words)
+    text = "; ".join(f"{place} {', '.join(words)}" for place, words in parts.items())
+    rest = len(changes) - len(named)
+    return text + (f"; {rest} more changes" if rest > 1 else "; 1 more change" if rest else "") or "the same"
 
 
 def _show(value: object) -> str:

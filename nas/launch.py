@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from fastvit.presets import PRESETS
+from nas.confirm import FINALISTS, SHARE, Confirmation, movement
 from nas.errors import Failure, UsageError
 from nas.run import Run, TrialRecord, now
 from space import SearchSpace
@@ -34,7 +35,8 @@ def check_budget(budget_ms: float) -> None:
 
 
 def check_limits(args: argparse.Namespace) -> None:
-    for name, low in (("trials", 1), ("workers", 1), ("steps", 1), ("resolution", 32), ("seed", 0)):
+    for name, low in (("trials", 1), ("workers", 1), ("steps", 1), ("resolution", 32), ("seed", 0),
+                      ("confirm", 0)):
         value = getattr(args, name, None)
         if value is not None and value < low:
             raise UsageError(f"--{name} {value}: expected at least {low}")
@@ -87,8 +89,8 @@ def start(args: argparse.Namespace) -> Run:
 
 def launch(run: Run, args: argparse.Namespace) -> int:
     """Run workers until a limit is reached, print the front, and return the exit code."""
+    from nas.heartbeat import bury
     from nas.report import front_table, write_report
-    from nas.worker import bury
 
     if run.state() == "running":
         raise UsageError(f"{run.path} is running already (process {run.meta.get('launcher_pid')}); "
@@ -101,20 +103,24 @@ def launch(run: Run, args: argparse.Namespace) -> int:
                                   else os.cpu_count() or 1)
     minutes = args.minutes or (None if args.trials else DEFAULT_MINUTES)
     done = len([r for r in run.records() if not (r.preset or r.anchor) and r.origin != "predicted"])
-    (run.path / "stop").unlink(missing_ok=True)
+    run.tell_to_stop(False)
     earlier = float(run.meta.get("elapsed_s", 0.0))
+    count = FINALISTS if args.confirm is None else args.confirm
+    searching = 60 * (minutes or 0) * (1 - SHARE if count else 1)
     run.update(state="running", launcher_pid=os.getpid(), resumed=now(), workers=workers,
                deadline=None if minutes is None else time.time() + 60 * minutes,
+               search_deadline=None if minutes is None else time.time() + searching,
                trial_limit=None if args.trials is None else done + args.trials)
+    confirmation = Confirmation(run, count)
     print(f"run {run.path}: {run.meta['task']}, {run.meta['resolution']} px, {run.meta['device']}, "
           f"budget {run.meta['budget_ms']:g} ms, {workers} workers", file=sys.stderr)
     begun = time.monotonic()
     signals = _Signals(run)
-    processes: list[subprocess.Popen] = []
+    processes: list[_Worker] = []
     try:
         with signals:
             processes = [_spawn(run, index) for index in range(workers)]
-            _watch(run, processes, signals, begun, earlier, minutes, args.trials, done)
+            _watch(run, processes, signals, confirmation, begun, earlier, minutes, args.trials, done)
     finally:
         for process in processes:
             if process.poll() is None:
@@ -124,11 +130,15 @@ def launch(run: Run, args: argparse.Namespace) -> int:
         run.update(state=state, elapsed_s=earlier + time.monotonic() - begun, launcher_pid=None)
     front = write_report(run)
     print(json.dumps(front) if args.json else front_table(front))
-    return _closing_words(run, front, signals)
+    return _closing_words(run, front, signals, confirmation)
 
 
-def _closing_words(run: Run, front: dict[str, Any], signals: _Signals) -> int:
+def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmation: Confirmation) -> int:
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
+    if confirmation.trouble:
+        say(confirmation.trouble)
+    if moved := movement(run.records(), run.meta["budget_ms"]):
+        say(moved)
     say(f"\nthe front is in {run.path / 'front.html'} and {run.path / 'front.csv'}")
     points = [point for point in front["points"] if not point["preset"]] or front["points"]
     if points:
@@ -150,14 +160,20 @@ def _closing_words(run: Run, front: dict[str, Any], signals: _Signals) -> int:
     return 0
 
 
-def _spawn(run: Run, index: int) -> subprocess.Popen:
+class _Worker(subprocess.Popen):
+    name = ""
+
+
+def _spawn(run: Run, index: int) -> _Worker:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     name = f"w{index}-{os.getpid()}"
     log = (run.path / "workers" / f"{name}.log").open("ab")
     # A session of its own: Ctrl-C reaches the launcher alone, which lets the current trials end.
-    return subprocess.Popen([sys.executable, "-m", "nas.commands.run", str(run.path), name], stdout=log, stderr=log,
-                            stdin=subprocess.DEVNULL, env=environment, start_new_session=True,
-                            cwd=Path(__file__).parent.parent)
+    worker = _Worker([sys.executable, "-m", "nas.commands.run", str(run.path), name], stdout=log, stderr=log,
+                     stdin=subprocess.DEVNULL, env=environment, start_new_session=True,
+                     cwd=Path(__file__).parent.parent)
+    worker.name = name
+    return worker
 
 
 class _Signals:
@@ -177,13 +193,14 @@ class _Signals:
     def _handle(self, number: int, _frame: object) -> None:
         self.count, self.last = self.count + 1, number
         if self.count == 1:
-            (self.run.path / "stop").touch()
+            self.run.tell_to_stop()
             print("\nending after the current trials; once more aborts", file=sys.stderr)
 
 
-def _watch(run: Run, processes: list[subprocess.Popen], signals: _Signals, begun: float, earlier: float,
-           minutes: float | None, trials: int | None, done: int) -> None:
-    from nas.worker import bury
+def _watch(run: Run, processes: list[_Worker], signals: _Signals, confirmation: Confirmation, begun: float,
+           earlier: float, minutes: float | None, trials: int | None, done: int) -> None:
+    from nas.heartbeat import bury
+    from nas.worker import idle_path
 
     seen: set[int] = {r.trial for r in run.records() if r.outcome != "running"}
     saved = restarts = 0
@@ -208,6 +225,10 @@ def _watch(run: Run, processes: list[subprocess.Popen], signals: _Signals, begun
                 saved = int(elapsed)
                 run.update(elapsed_s=earlier + elapsed)
             _check_alike(records)
+            left = None if minutes is None else 60 * minutes - elapsed
+            idle = all(idle_path(run, worker.name).exists() for worker in processes)
+            if not signals.count and (said := confirmation.step(idle=idle, seconds_left=left, workers=len(alive))):
+                bar.write(f"{elapsed:6.1f} s  {said}", file=sys.stderr)
             for index, process in enumerate(processes):
                 if process.poll() not in (None, 0) and not signals.count:
                     if restarts >= 3 * len(processes):

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastvit.config import FastViTConfig
 from nas.front import pareto
-from nas.surrogate import Surrogate, evidence
+from nas.surrogate import Evidence, Surrogate, evidence
 from space import SearchSpace
 
 STARTUP_TRIALS = 12  # at random within reach of the budget, before the surrogate decides
@@ -45,9 +45,10 @@ def gains(ms: np.ndarray, score: np.ndarray, front_ms: np.ndarray, front_score: 
 class Proposer:
     """Proposes for one worker; everything it knows of others comes in with the records."""
 
-    def __init__(self, space: SearchSpace, steps: int, budget_ms: float, rng: np.random.Generator) -> None:
+    def __init__(self, space: SearchSpace, steps: int, budget_ms: float, rng: np.random.Generator,
+                 prior: Sequence[Evidence] = ()) -> None:
         self.space, self.steps, self.budget_ms, self.rng = space, steps, budget_ms, rng
-        self.surrogate = Surrogate(steps)
+        self.surrogate, self.prior = Surrogate(steps), prior
         self._fitted_to = -REFIT_EVERY
 
     def random(self, predict_ms: Predict, known: set[str]) -> FastViTConfig | None:
@@ -70,7 +71,7 @@ class Proposer:
         if begun < STARTUP_TRIALS:
             return self.random(predict_ms, known)
         refit = len(scored) >= self._fitted_to + REFIT_EVERY
-        self.surrogate.fit(evidence(records), optimize=refit)
+        self.surrogate.fit([*self.prior, *evidence(records)], optimize=refit)
         if refit:
             self._fitted_to = len(scored)
         if not self.surrogate.ready or not scored:

@@ -29,9 +29,23 @@ def front_frame(front: dict[str, Any]) -> pd.DataFrame:
         config = FastViTConfig.from_dict(point["config"])
         near = nearest_preset(config)
         rows.append({key: value for key, value in point.items() if key not in ("config", "words")} | {
-            "nearest_preset": near, "difference": in_words(config, PRESETS[near]),
+            "nearest_preset": near, "difference": against(point, front, near),
             "words": config.describe(), "config": config.to_json()})
     return pd.DataFrame(rows)
+
+
+def against(point: dict[str, Any], front: dict[str, Any], preset: str, most: int | None = None) -> str:
+    """A point beside a preset, in words: "SA12 with stage-3 depth 6 -> 5: -0.11 ms, score +0.003 ± 0.004"."""
+    changes = in_words(FastViTConfig.from_dict(point["config"]), PRESETS[preset], most)
+    words = preset.upper() + ("" if changes == "the same" else f" with {changes}")
+    anchor = next((a for a in front["anchors"] if a["preset"] == preset), None)
+    if anchor is None or changes == "the same":
+        return words
+    words += f": {point['latency_ms'] - anchor['latency_ms']:+.2f} ms"
+    if anchor["score"] is not None:
+        sd = math.hypot(point["score_sd"] or 0.0, anchor["score_sd"] or 0.0)
+        words += f", score {point['score'] - anchor['score']:+.3f}" + (f" ± {sd:.3f}" if sd else "")
+    return words
 
 
 def front_csv(front: dict[str, Any]) -> str:
@@ -53,9 +67,10 @@ def front_table(front: dict[str, Any]) -> str:
     for point in front["points"]:
         config = FastViTConfig.from_dict(point["config"])
         near = nearest_preset(config)
-        difference = near.upper() + ("" if point.get("preset") else ": " + in_words(config, PRESETS[near]))
+        difference = "" if point.get("preset") else against(point, front, near, most=3)
+        name = f"{point['preset'].upper()}: " if point.get("preset") else ""
         table.add_row(str(point["trial"]), _latency(point), _score(point), f"{point['params_m']:.2f}",
-                      f"{point['gmacs']:.3f}", config.describe(), difference)
+                      f"{point['gmacs']:.3f}", name + config.describe(), difference)
     for anchor in front["anchors"]:
         over = " (over)" if anchor["ci_low_ms"] > front["budget_ms"] else ""
         table.add_row("", _latency(anchor), _score(anchor), f"{anchor['params_m']:.2f}", f"{anchor['gmacs']:.3f}",

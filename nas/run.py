@@ -57,8 +57,12 @@ class TrialRecord:
     gmacs: float | None = None
     cost_s: dict[str, float] = field(default_factory=dict)
     worker: str | None = None
-    confirmed: dict[str, Any] | None = None
+    confirms: int | None = None  # the trial that this one trains again, with `seed`
+    seed: int | None = None
+    confirmed: dict[str, Any] | None = None  # what nas.confirm.fold made of those trials
+    posterior: tuple[float, float] | None = None  # mean and standard deviation at the top rung, by nas.surrogate
     reused_from: int | None = None
+    retried: bool = False  # its worker died; another trial took its place
     score_origin: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     started: datetime.datetime | None = None
@@ -73,17 +77,29 @@ class TrialRecord:
         return None if self.latency is None else self.latency.get("origin")
 
     @property
+    def estimate(self) -> tuple[float | None, float | None, str | None]:
+        """The score that is shown, its standard deviation, and where it is from: "confirmed" (the mean of several
+        seeds), "posterior" (what all trials together say) or "run" (one training, sampling error only)."""
+        if self.confirmed is not None:
+            return self.confirmed["score"], self.confirmed["score_sd"], "confirmed"
+        if self.posterior is not None and self.outcome == "complete":
+            return *self.posterior, "posterior"
+        return self.score, self.score_sd, None if self.score is None else "run"
+
+    @property
     def words(self) -> str:
         return FastViTConfig.from_dict(self.config).describe() if self.config else (self.anchor or "")
 
     def row(self) -> dict[str, Any]:
         """The flat form: one row of a table, without curves and samples."""
         latency = self.latency or {}
+        score, score_sd, score_from = self.estimate
         return {
             "trial": self.trial, "outcome": self.outcome, "preset": self.preset, "anchor": self.anchor,
             "latency_ms": latency.get("latency_ms"), "ci_low_ms": latency.get("ci_low_ms"),
             "ci_high_ms": latency.get("ci_high_ms"), "origin": latency.get("origin"),
-            "score": self.score, "score_sd": self.score_sd, "params_m": self.params_m, "gmacs": self.gmacs,
+            "score": score, "score_sd": score_sd, "score_from": score_from, "score_run": self.score,
+            "params_m": self.params_m, "gmacs": self.gmacs,
             "words": self.words, "reason": self.reason, "config_key": self.config_key,
             "confirmed": self.confirmed is not None, "steps": self.scores[-1]["step"] if self.scores else None,
             "latency_s": self.cost_s.get("latency"), "proxy_s": self.cost_s.get("proxy"), "worker": self.worker,
@@ -94,8 +110,8 @@ class TrialRecord:
     def point(self) -> dict[str, Any]:
         """The contract's point of a front."""
         row = self.row()
-        keys = ("trial", "config_key", "latency_ms", "ci_low_ms", "ci_high_ms", "score", "score_sd", "params_m",
-                "gmacs", "confirmed", "words")
+        keys = ("trial", "config_key", "latency_ms", "ci_low_ms", "ci_high_ms", "score", "score_sd", "score_from",
+                "score_run", "params_m", "gmacs", "confirmed", "words")
         return {"config": self.config} | {key: row[key] for key in keys}
 
 
@@ -165,6 +181,34 @@ class Run:
         self.meta |= changes
         self.save()
 
+    def refresh(self) -> dict[str, Any]:
+        """Read again what the launcher changes while the run goes on."""
+        self.meta = Run.open(self.path).meta
+        return self.meta
+
+    def tell_to_stop(self, stop: bool = True) -> None:
+        """Ask every worker to end after its current trial, or take that back."""
+        if stop:
+            (self.path / "stop").touch()
+        else:
+            (self.path / "stop").unlink(missing_ok=True)
+
+    def told_to_stop(self) -> bool:
+        return (self.path / "stop").exists()
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines reach the trials too."""
+        return self.meta.get("storage", "journal") != "journal"
+
+    def attrs(self) -> dict[str, Any]:
+        """The study's own attributes: what is known of the run as a whole."""
+        found: dict[str, Any] = self.storage.get_study_user_attrs(self.study._study_id)
+        return found
+
+    def set_attr(self, key: str, value: Any) -> None:
+        self.storage.set_study_user_attr(self.study._study_id, key, value)
+
     @property
     def journal(self) -> Path:
         return self.path / "journal.log"
@@ -176,11 +220,10 @@ class Run:
         Raises:
             UsageError: the journal is damaged.
         """
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
+        from nas.storage import open_journal
 
         try:
-            return JournalStorage(JournalFileBackend(str(self.journal)))
+            return open_journal(self.journal)
         except (ValueError, KeyError):
             raise UsageError(self._damaged()) from None
 
@@ -211,11 +254,10 @@ class Run:
                              "restore the file from a copy")
         if cut == len(data):
             return None
-        from nas.files import write_atomic
-
         with open(self.path / "journal.damaged", "ab") as kept:
             kept.write(data[cut:])
-        write_atomic(self.journal, data[:cut])
+        # Not replaced: a worker that is still at its last trial has the file open, and locks this very file.
+        os.truncate(self.journal, cut)
         return f"cut {len(data) - cut} bytes of a half-written last line off {self.journal} (kept in journal.damaged)"
 
     @cached_property
@@ -230,7 +272,18 @@ class Run:
             raise UsageError(f"{self.path} holds no trials yet; go on with `search.py resume {self.path}`") from None
 
     def records(self) -> list[TrialRecord]:
-        """Every trial so far, in order.
+        """Every trial so far, in order; trials that confirm another are folded into that one.
+
+        Raises:
+            UsageError: the journal is damaged.
+        """
+        from nas.confirm import fold
+
+        every = self.all_records()
+        return fold(every, self.study.user_attrs) if every else []
+
+    def all_records(self) -> list[TrialRecord]:
+        """Every trial so far, in order, those that confirm another one among them.
 
         Raises:
             UsageError: the journal is damaged.
@@ -268,12 +321,15 @@ class Run:
 
     def front(self, budget_ms: float | None = None) -> dict[str, Any]:
         """The contract's front document: complete trials under the budget that none dominates, and the anchors."""
+        from nas.confirm import eligible
+
         budget = budget_ms or self.meta["budget_ms"]
         records = self.records()
-        usable = [r for r in records if r.score is not None and r.latency_ms is not None and r.origin == "measured"
-                  and r.outcome == "complete" and not r.anchor]
-        under = [r for r in usable if r.latency is not None and r.latency["ci_high_ms"] <= budget]
-        ms, score = [r.latency_ms or math.inf for r in under], [r.score or 0.0 for r in under]
+        under = [r for r in records if eligible(r, budget)]
+        # Once points are confirmed, they are the front; a single lucky run beside them is no news.
+        if any(r.confirmed is not None and not r.preset for r in under):
+            under = [r for r in under if r.confirmed is not None]
+        ms, score = [r.latency_ms or math.inf for r in under], [r.estimate[0] or 0.0 for r in under]
         anchors = {r.preset or r.anchor: r for r in records if (r.preset or r.anchor) and r.latency is not None}
         return {
             "run": str(self.path), "device": self.meta["device"], "origin": self.meta.get("origin", "measured"),

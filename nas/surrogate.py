@@ -54,10 +54,22 @@ def evidence(records: Iterable[Any]) -> list[Evidence]:
     for record in records:
         if record.config and record.reused_from is None:
             config = FastViTConfig.from_dict(record.config)
-            for rung in record.scores:
-                found[config.key(), rung["step"]] = Evidence(config, rung["step"], rung["score"],
-                                                             rung.get("score_sd") or 0.0)
+            further = (record.confirmed or {}).get("runs", [])[1:]
+            for run, scores in enumerate([record.scores, *(one["scores"] for one in further)]):
+                for rung in scores:
+                    found[config.key(), rung["step"], run] = Evidence(config, rung["step"], rung["score"],
+                                                                      rung.get("score_sd") or 0.0)
     return list(found.values())
+
+
+def shipped_evidence(task_fingerprint: str) -> list[Evidence]:
+    """What FastViT-Bench holds of exactly these images: the prior of a run on a task that ships. The presets are
+    left out, since every run has them among its own trials."""
+    from nas.bench.table import read_rows
+
+    return [Evidence(FastViTConfig.from_dict(row["config"]), row["steps"], row["score"], row["score_sd"])
+            for row in read_rows()
+            if row["task_fingerprint"] == task_fingerprint and not row["branches"] and not row["preset"]]
 
 
 class Surrogate:

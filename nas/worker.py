@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import errno
 import os
-import socket
 import threading
 import time
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from fastvit.presets import PRESETS
-from nas.errors import Failure, UsageError
+from nas.confirm import waiting_trials
+from nas.errors import Failure
+from nas.evaluation import Evaluation, Real
+from nas.heartbeat import Pulse, worker_name
 from nas.propose import STARTUP_TRIALS, Proposer
 from nas.run import Run, TrialRecord
+from nas.storage import StorageGone, without_secrets
+from nas.surrogate import shipped_evidence
 from space import SearchSpace
 
 if TYPE_CHECKING:
     import optuna
 
     from nas.proxy.train import ProxyResult
-
-log = logging.getLogger(__name__)
 
 FAR_OVER = 1.3  # a predicted latency beyond this share of the budget is not measured
 STOP_MARGIN = 0.06
@@ -83,18 +86,14 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
 class Worker:
     """Evaluates trials of one run in this process. Everything it knows of others, it reads from the storage."""
 
-    def __init__(self, run: Run, name: str) -> None:
+    def __init__(self, run: Run, name: str, evaluation: Evaluation | None = None) -> None:
         import optuna
-
-        from nas.data import load_task
-        from nas.proxy import shipped_scores
 
         self.run, self.name, self.meta = run, name, run.meta
         self.space = SearchSpace.from_toml(self.meta["space"]["toml"])
-        self.task = load_task(self.meta["task"], resolution=self.meta["resolution"], seed=self.meta["seed"])
-        if self.task.fingerprint != self.meta["task_fingerprint"]:
-            raise UsageError(f"the data of {self.meta['task']} changed since the run {run.path} began; start a new run")
-        self.shipped = shipped_scores(self.task, self.meta["seed"])
+        self.evaluation = evaluation or Real(run)
+        self.ended = threading.Event()  # this worker alone is to end; the run goes on
+        self.shipped: dict[int, dict[str, dict[int, dict[str, Any]]]] = {}
         # Workers must not draw alike; the run's seed and the worker's own number decide.
         offset = int.from_bytes(name.encode(), "big") % 99991
         seed = (self.meta["seed"] * 100_003 + offset) % 2**32
@@ -102,9 +101,11 @@ class Worker:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.load_study(study_name=self.meta["id"], storage=run.storage,
                                        sampler=sampler(self.meta.get("sampler", "surrogate"), seed))
-        self.proposer = Proposer(self.space, self.meta["steps"], self.budget_ms, self.rng)
+        self.proposer = Proposer(self.space, self.meta["steps"], self.budget_ms, self.rng,
+                                 prior=shipped_evidence(self.meta["task_fingerprint"]))
         self.law = SizeLaw(self.meta["resolution"])
         self.hopeless = 0
+        self.free_since = time.perf_counter()
 
     @property
     def budget_ms(self) -> float:
@@ -114,28 +115,55 @@ class Worker:
         return self.run.records()
 
     def should_stop(self) -> bool:
-        """Told to stop, out of time for one more trial, or enough trials begun by all workers together."""
-        self.run.meta = self.meta = Run.open(self.run.path).meta
-        if (self.run.path / "stop").exists():
+        """Told to stop, or out of time for one more trial."""
+        self.meta = self.run.refresh()
+        return self.ended.is_set() or self.run.told_to_stop() or self._too_late("deadline", self.records())
+
+    def _too_late(self, limit: str, records: list[TrialRecord]) -> bool:
+        if (deadline := self.meta.get(limit)) is None:
+            return False
+        spent = [sum(r.cost_s.values()) for r in records if r.score is not None and r.cost_s.get("proxy")]
+        return time.time() + (float(np.median(spent)) if spent else 0.0) > deadline
+
+    def searched_enough(self, records: list[TrialRecord]) -> bool:
+        """Whether what is left of the run is for confirming: time, trials, or nothing more within the budget."""
+        if self.hopeless >= HOPELESS or self._too_late("search_deadline", records):
             return True
-        records = self.records()
-        if (deadline := self.meta.get("deadline")) is not None:
-            spent = [sum(r.cost_s.values()) for r in records if r.score is not None and r.cost_s.get("proxy")]
-            if time.time() + (float(np.median(spent)) if spent else 0.0) > deadline:
-                return True
         if (limit := self.meta.get("trial_limit")) is not None:
-            begun = [r for r in records if not (r.preset or r.anchor) and r.origin != "predicted"]
+            begun = [r for r in records if not (r.preset or r.anchor or r.retried) and r.origin != "predicted"]
             return len(begun) >= limit
         return False
 
     def loop(self) -> None:
-        while not self.should_stop() and self.hopeless < HOPELESS:
+        """Search until that is enough, then take what waits in the queue until the launcher says `confirmed`."""
+        idle = idle_path(self.run, self.name)
+        while not self.should_stop():
             records = self.records()
             self.law.fit(records)
-            if self.out_of_reach(records):
+            if self.meta.get("confirming") in (None, "later") and not self.searched_enough(records):
+                if self.out_of_reach(records):
+                    return
+                self.propose(records)
+                self.run_trial(self.study.ask())
+            elif (trial := self.next_waiting()) is not None:
+                idle.unlink(missing_ok=True)
+                self.run_trial(trial)
+            elif self.meta.get("confirming") in (None, "done"):
                 return
-            self.propose(records)
-            self.run_trial(self.study.ask())
+            else:
+                idle.touch()
+                time.sleep(0.5)
+                self.free_since = time.perf_counter()
+
+    def next_waiting(self) -> optuna.Trial | None:
+        """A trial from the queue, claimed as `ask` claims it; None when the queue is empty, where `ask` would draw."""
+        import optuna
+
+        for waiting in waiting_trials(self.run):
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                if self.run.storage.set_trial_state_values(waiting._trial_id, optuna.trial.TrialState.RUNNING):
+                    return optuna.Trial(self.study, waiting._trial_id)
+        return None
 
     def out_of_reach(self, records: list[TrialRecord]) -> bool:
         """Whether even the smallest configuration is far over the budget; it is measured once, as the nearest miss."""
@@ -172,22 +200,33 @@ class Worker:
         """Evaluate one trial and tell its result; whatever goes wrong is the trial's record, not the worker's end."""
         from optuna.trial import TrialState
 
-        begun = time.perf_counter()
         record: dict[str, Any] = {"worker": self.name, "outcome": "running"}
         try:
             attrs = trial.user_attrs
             config = (FastViTConfig.from_dict(attrs["config"]) if "config" in attrs else self.space.suggest(trial))
-            size = cost(config, self.meta["resolution"], num_classes=self.task.num_classes)
+            record |= {"seed": attrs.get("seed", self.meta["seed"]), "scores": attrs.get("scores", [])}
+            size = cost(config, self.meta["resolution"], num_classes=self.meta["num_classes"])
             record |= {"config": config.to_dict(), "config_key": config.key(), "params_m": size.params_m,
                        "gmacs": size.gmacs}
             trial.set_user_attr("record", record)
-            record |= self.evaluate(config, trial, always=any(attrs.get(k) for k in ("preset", "anchor", "probe")))
+            if "confirms" in attrs:
+                record |= self.train(config, trial, 0.0, {}, may_stop=False, seed=record["seed"])
+            else:
+                record |= self.evaluate(config, trial, always=any(attrs.get(k) for k in ("preset", "anchor", "probe")))
+        except StorageGone:
+            raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                # No fault of the configuration: its trial stays unfinished and is tried again from its last rung.
+                raise StorageGone(f"{self.run.path} cannot be written: {error.strerror}; free some space, then "
+                                  f"`search.py resume {self.run.path}`") from error
             reason = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
             record |= {"outcome": "failed", "reason": reason.splitlines()[0][:500] if reason else "unknown",
-                       "traceback": "".join(traceback.format_exc())[-4000:]}
+                       "traceback": without_secrets("".join(traceback.format_exc())[-4000:])}
         spent = record.setdefault("cost_s", {})
-        spent["overhead"] = max(0.0, time.perf_counter() - begun - sum(spent.values()))
+        # What is left of the time since the trial before this one: asking, proposing, reading, recording.
+        spent["overhead"] = max(0.0, time.perf_counter() - self.free_since - sum(spent.values()))
+        self.free_since = time.perf_counter()
         trial.set_user_attr("record", record)
         latency = record.get("latency")
         if latency:
@@ -196,6 +235,8 @@ class Worker:
             self.study.tell(trial, [latency["latency_ms"], record["score"]])
         else:
             self.study.tell(trial, state=TrialState.FAIL if record["outcome"] == "failed" else TrialState.PRUNED)
+        if "config_key" in record:
+            self.checkpoint(record["config_key"], record["seed"]).unlink(missing_ok=True)
         predicted_over = record["outcome"] == "over_budget" and (latency or {}).get("origin") == "predicted"
         self.hopeless = self.hopeless + 1 if predicted_over else 0
 
@@ -204,61 +245,78 @@ class Worker:
 
         `always` measures what a prediction would rule out: anchors, and the smallest configuration.
         """
-        from nas.latency import measure
-        from nas.proxy import rungs
-
         if not always:
-            for other in self.records():
-                if other.config_key == config.key() and other.trial != trial.number and other.outcome in (
-                        "complete", "over_budget", "stopped_early") and other.origin == "measured":
-                    return {"outcome": other.outcome, "reason": f"the same as trial {other.trial}",
-                            "reused_from": other.trial, "latency": other.latency, "score": other.score,
-                            "score_sd": other.score_sd, "scores": other.scores, "curve": other.curve}
+            if (other := self.same(config, trial.number)) is not None:
+                return {"outcome": other.outcome, "reason": f"the same as trial {other.trial}",
+                        "reused_from": other.trial, "latency": other.latency, "score": other.score,
+                        "score_sd": other.score_sd, "scores": other.scores, "curve": other.curve}
             predicted = self.law.predict(config)
             if predicted is not None and predicted > FAR_OVER * self.budget_ms:
                 return {"outcome": "over_budget", "reason": f"predicted at {predicted:.2f} ms",
                         "latency": {"origin": "predicted", "latency_ms": predicted, "by": "size law",
                                     "device": self.meta["device"]}}
         begun = time.perf_counter()
-        measurement = measure(config, self.meta["device"], resolution=self.meta["resolution"],
-                              budget_ms=self.budget_ms)
+        measurement = self.evaluation.measure(config)
         found: dict[str, Any] = {"latency": measurement.to_dict(),
                                  "cost_s": {"latency": time.perf_counter() - begun}}
-        shipped = self.shipped.get(config.key(), {})
-        steps = self.meta["steps"]
-        if all(rung in shipped for rung in rungs(steps)):
-            row = shipped[steps]
-            return found | {"outcome": "complete", "score_origin": "shipped", "score": row["score"],
-                            "score_sd": row["score_sd"], "parts": row["parts"],
-                            "scores": [_rung(shipped[rung]) for rung in rungs(steps)]}
+        if (known := self.shipped_score(config, self.meta["seed"])) is not None:
+            return found | known
         if measurement.ci_low_ms > self.budget_ms:
             return found | {"outcome": "over_budget", "reason": f"measured at {measurement.latency_ms:.3f} ms"}
+        trial.set_user_attr("record", trial.user_attrs["record"] | found)
         return found | self.train(config, trial, measurement.latency_ms, found["cost_s"], may_stop=not always)
 
-    def train(self, config: FastViTConfig, trial: optuna.Trial, latency_ms: float, cost_s: dict[str, float], *,
-              may_stop: bool) -> dict[str, Any]:
-        """Score a configuration rung by rung; what every rung found is stored before the next one begins."""
-        from nas.proxy import score
+    def same(self, config: FastViTConfig, number: int) -> TrialRecord | None:
+        """Another trial of the same configuration that has ended; one that began earlier is waited for."""
+        while True:
+            others = [r for r in self.records() if r.config_key == config.key() and r.trial != number]
+            for other in others:
+                if other.outcome in ("complete", "over_budget", "stopped_early") and other.origin == "measured":
+                    return other
+            if self.should_stop() or not any(r.outcome == "running" and r.trial < number for r in others):
+                return None
+            time.sleep(0.5)
 
+    def checkpoint(self, key: str, seed: int) -> Path:
+        return self.run.path / "workers" / f"{key}-{seed}.pt"
+
+    def shipped_score(self, config: FastViTConfig, seed: int) -> dict[str, Any] | None:
+        """The score as it ships with the package, for these images, this seed and these steps; or None."""
+        from nas.proxy import rungs
+
+        if seed not in self.shipped:
+            self.shipped[seed] = self.evaluation.shipped(seed)
+        rows, steps = self.shipped[seed].get(config.key(), {}), self.meta["steps"]
+        if not all(rung in rows for rung in rungs(steps)):
+            return None
+        row = rows[steps]
+        return {"outcome": "complete", "score_origin": "shipped", "score": row["score"], "score_sd": row["score_sd"],
+                "parts": row["parts"], "scores": [_rung(rows[rung]) for rung in rungs(steps)]}
+
+    def train(self, config: FastViTConfig, trial: optuna.Trial, latency_ms: float, cost_s: dict[str, float], *,
+              may_stop: bool, seed: int | None = None) -> dict[str, Any]:
+        """Score a configuration rung by rung; what every rung found is stored before the next one begins."""
+        seed = self.meta["seed"] if seed is None else seed
+        if (known := self.shipped_score(config, seed)) is not None:
+            return known
         begun = time.perf_counter()
-        checkpoint = self.run.path / "workers" / f"{config.key()}.pt"
-        scores: list[dict[str, Any]] = []
+        checkpoint = self.checkpoint(config.key(), seed)
+        # A worker that died on the same trial has left its rungs, and its checkpoint where this one can read it.
+        found = {rung["step"]: rung for rung in trial.user_attrs.get("scores", [])}
         stopped = ""
 
         def on_rung(result: ProxyResult) -> bool:
             nonlocal stopped
-            scores.append(_rung(vars(result)))
-            partial = trial.user_attrs.get("record", {}) | {"scores": scores}
-            trial.set_user_attr("record", partial)
+            found[result.steps] = _rung(vars(result))
+            trial.set_user_attr("record", trial.user_attrs["record"] | {"scores": list(found.values())})
             stopped = hopeless(result.score, result.steps, latency_ms, self.records()) if may_stop else ""
             return bool(stopped)
 
-        result = score(config, self.task, steps=self.meta["steps"], seed=self.meta["seed"], checkpoint=checkpoint,
-                       on_rung=on_rung)
-        checkpoint.unlink(missing_ok=True)
+        result = self.evaluation.score(config, seed=seed, checkpoint=checkpoint, on_rung=on_rung)
+        self.evaluation.keep(checkpoint, trial.number)
         cost_s["proxy"] = time.perf_counter() - begun
-        if not stopped:
-            scores.append(_rung(vars(result)))
+        found[result.steps] = _rung(vars(result))
+        scores = [rung for step, rung in sorted(found.items()) if step <= result.steps]
         return {"outcome": "stopped_early" if stopped else "complete", "reason": stopped or None,
                 "score": result.score, "score_sd": result.score_sd, "scores": scores, "parts": result.parts,
                 "curve": result.curve, "score_origin": "trained", "cost_s": cost_s}
@@ -283,56 +341,25 @@ def hopeless(score: float, steps: int, latency_ms: float, records: list[TrialRec
     return f"at step {steps} {score:.3f}, trial {best[1]} had {best[0]:.3f} and is no slower"
 
 
-def lock_path(run: Run, name: str) -> str:
-    return str(run.path / "workers" / f"{name}.lock")
+def idle_path(run: Run, name: str) -> Path:
+    """There while a worker waits for the launcher to say what is to be confirmed."""
+    return run.path / "workers" / f"{name}.idle"
 
 
-def bury(run: Run) -> int:
-    """Fail the running trials whose worker is gone and put their configurations back in the queue; how many."""
-    import optuna
-
-    buried = 0
-    for trial in run.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        record = trial.user_attrs.get("record", {})
-        worker = record.get("worker")
-        if worker and _held(run, worker):
-            continue
-        run.storage.set_trial_user_attr(trial._trial_id, "record", record | {
-            "outcome": "failed", "reason": "the worker died; tried again"})
-        run.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        kept = {key: value for key, value in trial.user_attrs.items() if key != "record"}
-        if trial.params or kept.get("config"):
-            run.study.enqueue_trial(trial.params, user_attrs=kept)
-        buried += 1
-    return buried
-
-
-def _held(run: Run, worker: str) -> bool:
-    """Whether a live process on this host holds the worker's lock; the kernel frees it however the process ends."""
-    try:
-        with FileLock(lock_path(run, worker), timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-def work(run: Run, name: str | None = None) -> int:
+def work(run: Run, name: str | None = None, evaluation: Evaluation | None = None) -> int:
     """Evaluate trials until the run is told to stop; the exit code."""
-    import torch
-
-    name = name or f"{socket.gethostname()}-{os.getpid()}"
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    with FileLock(lock_path(run, name), timeout=0):
+    name = name or worker_name()
+    with Pulse(run, name):
+        worker = Worker(run, name, evaluation)
         # A launcher that was killed cannot say stop; its workers then end after their current trial.
         parent = os.getppid()
-        worker = Worker(run, name)
         if run.meta.get("launcher_pid") == parent:
-            threading.Thread(target=_stop_when_orphaned, args=(run, parent), daemon=True).start()
+            threading.Thread(target=_end_when_orphaned, args=(worker, parent), daemon=True).start()
         worker.loop()
     return 0
 
 
-def _stop_when_orphaned(run: Run, parent: int) -> None:
+def _end_when_orphaned(worker: Worker, parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(2)
-    (run.path / "stop").touch()
+        time.sleep(1)
+    worker.ended.set()

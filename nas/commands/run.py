@@ -58,6 +58,8 @@ def _limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, metavar="N", help="stop after N scored or measured configurations")
     parser.add_argument("--minutes", type=float, metavar="M",
                         help="stop after M minutes (default 8, or none with --trials)")
+    parser.add_argument("--confirm", type=int, metavar="N",
+                        help="points of the front to train again with two more seeds (default: up to 8; 0: none)")
     parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a core, 8 at most)")
 
 

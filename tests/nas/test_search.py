@@ -28,11 +28,12 @@ def search(*words: str | Path, timeout: float = 200) -> subprocess.CompletedProc
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search")
     (folder / "tiny.toml").write_text(TINY)
-    done = search("--budget-ms", "50", "--data", "digits", "--resolution", "32", "--space", folder / "tiny.toml",
+    done = search("--budget-ms", "0.5", "--data", "digits", "--resolution", "32", "--space", folder / "tiny.toml",
                   "--trials", "3", "--steps", "4", "--run", folder / "run", "--workers", "2", "--json")
     assert done.returncode == 0, done.stderr
     front = json.loads(done.stdout)
     assert front["points"]
+    assert "finalists with 3 seeds each" in done.stderr
     return folder / "run"
 
 
@@ -40,7 +41,9 @@ def test_front_is_written_and_read_back(run: Path) -> None:
     front = json.loads(search("front", run, "--json").stdout)
     assert {anchor["preset"] for anchor in front["anchors"]} == {"t8", "t12", "s12", "sa12", "sa24", "sa36", "ma36"}
     for point in front["points"]:
-        assert point["ci_low_ms"] <= point["latency_ms"] <= point["ci_high_ms"] <= 50
+        assert point["ci_low_ms"] <= point["latency_ms"] <= point["ci_high_ms"] <= 0.5
+        assert point["confirmed"]
+        assert point["score_from"] == "confirmed"
     assert search("front", run, "--csv").stdout.count("\n") == len(front["points"]) + 1
     assert (run / "front.csv").is_file()
     assert "plotly" in (run / "front.html").read_text()
@@ -57,7 +60,7 @@ def test_resume_goes_on_where_a_crash_cut_the_journal(run: Path) -> None:
     before = json.loads(search("status", run, "--json").stdout)["trials"]["complete"]
     with (run / "journal.log").open("ab") as journal:
         journal.write(b'{"op_code": 8, "trial')
-    done = search("resume", run, "--trials", "1", "--workers", "1")
+    done = search("resume", run, "--trials", "1", "--workers", "1", "--confirm", "0")
     assert done.returncode == 0, done.stderr
     assert "half-written" in done.stderr
     assert json.loads(search("status", run, "--json").stdout)["trials"]["complete"] == before + 1

@@ -1,0 +1,215 @@
+"""Finalists: trained again with other seeds, and measured again side by side in one session.
+
+The best of many noisy scores is too good to be true (the winner's curse), so the points of a front are confirmed
+before they are reported. Each further seed is a trial of its own in the study, with the attribute `confirms`: it is
+claimed, killed, tried again and recorded like every other, on whatever machine has a worker free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvit.config import FastViTConfig
+from nas.front import hypervolume, pareto
+
+if TYPE_CHECKING:
+    from nas.run import Run, TrialRecord
+
+SEEDS = 3  # in all, the one of the search among them
+SHARE = 0.3  # of a run's minutes that are kept for confirming
+FINALISTS = 8
+LATENCY_ATTR, POSTERIOR_ATTR = "confirm_latency", "posterior"
+
+
+def fold(records: Sequence[TrialRecord], attrs: Mapping[str, Any]) -> list[TrialRecord]:
+    """The trials of the search, each with its posterior and with what confirming it found.
+
+    A trial is confirmed when all its seeds are there. Its score is the mean over them, the standard deviation of
+    that mean comes from the spread between seeds pooled over all finalists, and its latency is the one measured
+    beside the other finalists.
+    """
+    posterior = attrs.get(POSTERIOR_ATTR, {}).get("trials", {})
+    latencies = attrs.get(LATENCY_ATTR, {})
+    further: dict[int, list[TrialRecord]] = {}
+    for record in records:
+        if record.confirms is not None and record.outcome == "complete" and record.score is not None:
+            further.setdefault(record.confirms, []).append(record)
+    whole = {record.trial: [record, *further[record.trial]] for record in records
+             if len(further.get(record.trial, ())) >= SEEDS - 1}
+    spreads = [np.var([run.score for run in runs if run.score is not None], ddof=1) for runs in whole.values()]
+    spread = float(np.sqrt(np.mean(spreads))) if spreads else 0.0
+    found = []
+    for record in records:
+        if record.confirms is not None:
+            continue
+        changes: dict[str, Any] = {}
+        if (own := posterior.get(str(record.trial))) is not None:
+            changes["posterior"] = (own[0], own[1])
+        if (runs := whole.get(record.trial)) is not None:
+            scores = [run.score or 0.0 for run in runs]
+            changes["confirmed"] = {
+                "score": float(np.mean(scores)), "score_sd": spread / len(scores)**0.5,
+                "runs": [{"seed": run.seed, "score": run.score, "scores": run.scores} for run in runs],
+                "latency_before": record.latency}
+            changes["latency"] = latencies.get(record.config_key, record.latency)
+        found.append(replace(record, **changes) if changes else record)
+    return found
+
+
+def eligible(record: TrialRecord, budget_ms: float) -> bool:
+    """Whether a trial can stand on a front: scored to the end and measured under the budget beyond doubt."""
+    return (record.score is not None and record.origin == "measured" and record.outcome == "complete"
+            and record.anchor is None and record.latency is not None
+            and record.latency["ci_high_ms"] <= budget_ms)
+
+
+def finalists(records: Sequence[TrialRecord], budget_ms: float, count: int) -> list[TrialRecord]:
+    """The points of the front that are not confirmed yet, those first which add most hypervolume; at most `count`."""
+    under = [r for r in records if eligible(r, budget_ms)]
+    ms, score = [r.latency_ms or 0.0 for r in under], [r.estimate[0] or 0.0 for r in under]
+    front = [under[i] for i in pareto(ms, score)]
+
+    def alone(record: TrialRecord) -> float:
+        rest = [r for r in front if r is not record]
+        return -hypervolume([r.latency_ms or 0.0 for r in rest], [r.estimate[0] or 0.0 for r in rest],
+                            budget_ms=budget_ms, score_floor=0.0)
+
+    waiting = [r for r in front if r.confirmed is None]
+    return sorted(waiting, key=alone, reverse=True)[:count]
+
+
+def enqueue(run: Run, chosen: Sequence[TrialRecord]) -> int:
+    """Put the missing seeds of `chosen` in the study's queue, the next seed of every finalist before the one after
+    it; how many."""
+    begun = {(r.confirms, r.seed) for r in run.all_records() if r.confirms is not None and r.outcome != "failed"}
+    begun |= {(t.user_attrs["confirms"], t.user_attrs["seed"]) for t in waiting_trials(run)
+              if "confirms" in t.user_attrs}
+    count = 0
+    for seed in range(run.meta["seed"] + 1, run.meta["seed"] + SEEDS):
+        for record in chosen:
+            if (record.trial, seed) not in begun:
+                run.study.enqueue_trial({}, user_attrs={"confirms": record.trial, "seed": seed,
+                                                        "config": record.config})
+                count += 1
+    return count
+
+
+def waiting_trials(run: Run) -> list[Any]:
+    from optuna.trial import TrialState
+
+    return run.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+
+
+def measure_again(run: Run, chosen: Sequence[TrialRecord]) -> None:
+    """Measure finalists and their nearest presets in one interleaved session, and keep it with the study.
+
+    Raises:
+        Failure, NotAvailable: as nas.latency.measure_many; what was measured before stays.
+    """
+    from fastvit.presets import PRESETS
+    from nas.difference import nearest_preset
+    from nas.latency import measure_many
+
+    configs = {r.config_key: FastViTConfig.from_dict(r.config) for r in chosen if r.config and r.config_key}
+    for config in list(configs.values()):
+        preset = PRESETS[nearest_preset(config)]
+        configs.setdefault(preset.key(), preset)
+    found = measure_many(list(configs.values()), run.meta["device"], resolution=run.meta["resolution"], fresh=True)
+    known = run.study.user_attrs.get(LATENCY_ATTR, {})
+    run.study.set_user_attr(LATENCY_ATTR, known | {
+        key: one.to_dict() for key, one in zip(configs, found, strict=True)})
+
+
+def update_posterior(run: Run) -> bool:
+    """Fit the surrogate to every trial and keep its posterior with the study; False when there are too few."""
+    from nas.surrogate import Surrogate, evidence, shipped_evidence
+
+    records = run.records()
+    steps = run.meta["steps"]
+    model = Surrogate(steps, seed=run.meta["seed"]).fit(
+        [*shipped_evidence(run.meta["task_fingerprint"]), *evidence(records)])
+    if not model.ready:
+        return False
+    known = [r for r in records if r.config and r.scores and r.outcome in ("complete", "stopped_early")]
+    mean, sd = model.predict([FastViTConfig.from_dict(r.config) for r in known if r.config])
+    run.study.set_user_attr(POSTERIOR_ATTR, {"steps": steps, "noise_sd": round(model.noise_sd, 5), "trials": {
+        str(r.trial): [round(float(m), 5), round(float(s), 5)] for r, m, s in zip(known, mean, sd, strict=True)}})
+    return True
+
+
+def movement(records: Sequence[TrialRecord], budget_ms: float) -> str:
+    """How much confirming moved the front, in words; empty when nothing was confirmed."""
+    done = [r for r in records if r.confirmed is not None and not r.preset]
+    if not done:
+        return ""
+    first, later = [], []
+    for record in done:
+        assert record.confirmed is not None
+        first.append(record.score or 0.0)
+        later.append(float(np.mean([run["score"] for run in record.confirmed["runs"][1:]])))
+    moved = [100 * (r.confirmed["latency_before"]["latency_ms"] / (r.latency_ms or 1.0) - 1)
+             for r in done if r.confirmed and r.confirmed["latency_before"]]
+    under = [r for r in records if eligible(r, budget_ms) and r.confirmed is not None]
+    kept = {under[i].trial for i in pareto([r.latency_ms or 0.0 for r in under],
+                                           [r.estimate[0] or 0.0 for r in under])}
+    fell = sum(r.trial not in kept for r in done)
+    return (f"confirmed: {len(done)} finalists with {SEEDS} seeds each; their first scores were "
+            f"{np.mean(np.array(first) - later):+.3f} above those of the further seeds on average, their first "
+            f"latencies {np.mean(moved):+.1f} % above those measured side by side; {fell} fell off the front")
+
+
+class Confirmation:
+    """The launcher's side: when the search has ended, queue the finalists, and again those who then take a place on
+    the front, until every point of it is confirmed or the time is up. Workers read its state from run.json:
+    "later" (search), "now" (only the queue), "done" (end when the queue is empty)."""
+
+    ROUNDS = 3
+
+    def __init__(self, run: Run, count: int) -> None:
+        self.run, self.count, self.rounds = run, count, 0
+        self.measuring: threading.Thread | None = None
+        self.trouble = ""
+        run.update(confirming="later" if count else None)
+
+    def step(self, *, idle: bool, seconds_left: float | None, workers: int) -> str:
+        """Call now and then; `idle` is whether every worker waits. Returns what began, in words, or nothing."""
+        if not idle or self.run.meta.get("confirming") in (None, "done") or (
+                self.measuring and self.measuring.is_alive()) or self._busy():
+            return ""
+        with contextlib.suppress(ImportError):
+            update_posterior(self.run)
+        records = self.run.records()
+        chosen = [] if self.rounds >= self.ROUNDS else finalists(
+            records, self.run.meta["budget_ms"], self._affordable(records, seconds_left, workers))
+        if not chosen:
+            self.run.update(confirming="done")
+            return ""
+        self.rounds += 1
+        enqueue(self.run, chosen)
+        self.measuring = threading.Thread(target=self._measure, args=(chosen,), daemon=True)
+        self.measuring.start()
+        self.run.update(confirming="now")
+        return f"confirming {len(chosen)} points of the front: {SEEDS - 1} more seeds each, latencies side by side"
+
+    def _affordable(self, records: Sequence[TrialRecord], seconds_left: float | None, workers: int) -> int:
+        spent = [r.cost_s["proxy"] for r in records if r.outcome == "complete" and r.cost_s.get("proxy")]
+        if seconds_left is None or not spent:
+            return self.count
+        return min(self.count, int(seconds_left * workers / float(np.median(spent))) // (SEEDS - 1))
+
+    def _busy(self) -> bool:
+        from optuna.trial import TrialState
+
+        return bool(self.run.study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)))
+
+    def _measure(self, chosen: Sequence[TrialRecord]) -> None:
+        try:
+            measure_again(self.run, chosen)
+        except Exception as error:  # the earlier measurements stand
+            self.trouble = f"finalists could not be measured side by side: {error}"

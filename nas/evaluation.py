@@ -1,0 +1,74 @@
+"""What a worker does to a configuration: measure it, and train it rung by rung.
+
+A worker takes any object with these four methods, so that a simulation can stand in for the minutes of a real
+trial (tests/nas/stand_in.py, benchmarks/scale.py) while asking, recording, dying and resuming stay what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fastvit.config import FastViTConfig
+from nas.errors import UsageError
+
+if TYPE_CHECKING:
+    from nas.latency import Measurement
+    from nas.proxy.train import ProxyResult
+    from nas.run import Run
+
+
+class Evaluation(Protocol):
+    def measure(self, config: FastViTConfig) -> Measurement:
+        """Latency on the run's device."""
+
+    def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
+              on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
+        """Train and score; goes on from `checkpoint` where there is one, ends early when `on_rung` says so."""
+
+    def shipped(self, seed: int) -> dict[str, dict[int, dict[str, Any]]]:
+        """Scores that are known without training, by configuration key and step."""
+
+    def keep(self, checkpoint: Path, trial: int) -> None:
+        """Keep what the trial learned, for whoever exports it."""
+
+
+class Real:
+    """The device and the data that run.json names.
+
+    Raises:
+        UsageError: the data is not what the run began with.
+    """
+
+    def __init__(self, run: Run, *, data: str | None = None) -> None:
+        from nas.data import load_task
+
+        self.meta, self.path = run.meta, run.path
+        self.task = load_task(data or self.meta["task"], resolution=self.meta["resolution"], seed=self.meta["seed"])
+        if self.task.fingerprint != self.meta["task_fingerprint"]:
+            where = data or self.meta["task"]
+            raise UsageError(f"the data of {where} is not what the run {run.path} began with; "
+                             + ("name the same images with --data" if data else "start a new run"))
+
+    def measure(self, config: FastViTConfig) -> Measurement:
+        from nas.latency import measure
+
+        return measure(config, self.meta["device"], resolution=self.meta["resolution"],
+                       budget_ms=self.meta["budget_ms"])
+
+    def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
+              on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
+        from nas.proxy import score
+
+        return score(config, self.task, steps=self.meta["steps"], seed=seed, checkpoint=checkpoint, on_rung=on_rung)
+
+    def shipped(self, seed: int) -> dict[str, dict[int, dict[str, Any]]]:
+        from nas.proxy import shipped_scores
+
+        return shipped_scores(self.task, seed)
+
+    def keep(self, checkpoint: Path, trial: int) -> None:
+        from nas.proxy.keep import keep_weights, weights_path
+
+        keep_weights(checkpoint, weights_path(self.path, trial))

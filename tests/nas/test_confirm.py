@@ -1,0 +1,64 @@
+"""What confirming makes of a run's trials; the loop itself runs in test_search.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastvit import PRESETS
+from nas.confirm import SEEDS, finalists, fold, movement
+from nas.run import TrialRecord
+
+
+def record(trial: int, ms: float, score: float, **more: object) -> TrialRecord:
+    config = PRESETS["t8"].replace(depths=(1, 1, 1, 1 + trial % 7))
+    latency = {"latency_ms": ms, "ci_low_ms": 0.98 * ms, "ci_high_ms": 1.02 * ms, "origin": "measured"}
+    return TrialRecord(**{"trial": trial, "outcome": "complete", "score": score, "score_sd": 0.01, "latency": latency,
+                          "config": config.to_dict(), "config_key": config.key(), "seed": 0} | more)
+
+
+def seeds_of(parent: int, *scores: float) -> list[TrialRecord]:
+    return [TrialRecord(trial=100 * (parent + 1) + seed, outcome="complete", score=score, confirms=parent, seed=seed)
+            for seed, score in enumerate(scores, 1)]
+
+
+def test_a_confirmed_score_is_the_mean_over_seeds() -> None:
+    lucky, solid = record(0, 1.0, 0.9), record(1, 1.0, 0.8)
+    found = fold([lucky, solid, *seeds_of(0, 0.6, 0.6), *seeds_of(1, 0.8, 0.8)], {})
+    assert [r.trial for r in found] == [0, 1]
+    assert [r.estimate[0] for r in found] == pytest.approx([0.7, 0.8])
+    assert found[0].score == 0.9, "the first run is kept as it was"
+    # Pooled over both: variances 0.03 and 0, of three runs each.
+    assert found[0].estimate[1] == found[1].estimate[1] == pytest.approx((0.015 / SEEDS)**0.5)
+    assert "+0.150 above" in movement(found, 2.0)
+    assert "1 fell off" in movement(found, 2.0)
+
+
+def test_a_missing_seed_confirms_nothing() -> None:
+    failed = TrialRecord(trial=9, outcome="failed", confirms=0, seed=2)
+    found = fold([record(0, 1.0, 0.9), *seeds_of(0, 0.6), failed], {})
+    assert found[0].confirmed is None
+    assert found[0].estimate == (0.9, 0.01, "run")
+
+
+def test_latency_is_that_of_the_common_session() -> None:
+    one = record(0, 1.0, 0.9)
+    found = fold([one, *seeds_of(0, 0.9, 0.9)], {"confirm_latency": {one.config_key: {"latency_ms": 1.25}}})
+    assert found[0].latency_ms == 1.25
+    assert found[0].confirmed is not None
+    assert found[0].confirmed["latency_before"]["latency_ms"] == 1.0
+
+
+def test_the_posterior_is_shown_until_a_trial_is_confirmed() -> None:
+    attrs = {"posterior": {"trials": {"0": [0.75, 0.02], "1": [0.7, 0.02]}}}
+    found = fold([record(0, 1.0, 0.9), record(1, 1.0, 0.8), *seeds_of(1, 0.8, 0.8)], attrs)
+    assert found[0].estimate == (0.75, 0.02, "posterior")
+    assert found[1].estimate[2] == "confirmed"
+
+
+def test_finalists_are_the_open_points_of_the_front() -> None:
+    records = [record(0, 1.0, 0.5), record(1, 1.5, 0.4), record(2, 1.6, 0.9), record(3, 1.99, 0.95),
+               record(4, 1.2, 0.99, outcome="stopped_early"), record(5, 1.3, 0.99, outcome="over_budget")]
+    assert {r.trial for r in finalists(records, 2.0, 9)} == {0, 2}, "the interval of 1.99 ms reaches over the budget"
+    assert [r.trial for r in finalists(records, 2.0, 1)] == [0], "the cheapest point adds most"
+    confirmed = fold([*records, *seeds_of(0, 0.5, 0.5)], {})
+    assert [r.trial for r in finalists(confirmed, 2.0, 9)] == [2]
