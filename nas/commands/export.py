@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastvit.config import FastViTConfig
     from fastvit.model import FastViT
-    from nas.export.variant import Source, Variant
+    from nas.export.variant import Options, Source, Variant
 
 DEFAULT_FORMATS = "timm,onnx"
 
@@ -33,9 +34,14 @@ def register(commands: argparse._SubParsersAction) -> None:
     export.add_argument("--palettize", action="store_true", help="also a Core ML package with 6-bit palettes")
     export.add_argument("--calibration", metavar="DIR", help="images for int8 ONNX: a folder, digits or builtin")
     weights = export.add_mutually_exclusive_group()
-    weights.add_argument("--weights", metavar="FILE", help="unfused weights: ours, timm's or Apple's names")
-    weights.add_argument("--inherit", metavar="FILE", help="slice a larger network's unfused weights; needs --base")
+    weights.add_argument("--weights", metavar="FILE|proxy",
+                         help="unfused weights of ours, timm's or Apple's names; proxy: the trial's small network "
+                              "itself, as it was trained in the run")
+    weights.add_argument("--inherit", metavar="FILE|FOLDER",
+                         help="slice a larger network's unfused weights: a file (needs --base), or a variant's folder")
     export.add_argument("--base", metavar="PRESET", help="the network of --inherit: a preset or configuration file")
+    export.add_argument("--device", help="measure the latency there for the card (`search.py devices`; default: what "
+                                         "the run measured, or nothing)")
     export.add_argument("--num-classes", type=int, metavar="N", help="outputs (default: the weights', or 1000)")
     export.add_argument("--class-names", metavar="FILE", help="one class name a line")
     export.add_argument("--seed", type=int, default=0, help="seed of random weights (default 0)")
@@ -71,17 +77,24 @@ def _sliced(args: argparse.Namespace, config: FastViTConfig, classes: int | None
 
     import torch
 
+    from fastvit.config import FastViTConfig
     from fastvit.presets import named_config
     from nas.export.images import calibration_images
     from nas.export.inherit import inherit
+    from nas.export.variant import read_sheet
     from nas.export.weights import calibrate, load_weights
 
-    name, large = named_config(args.base)
-    whole, _ = load_weights(Path(args.inherit), large)
+    path = Path(args.inherit)
+    if path.is_dir():
+        sheet = read_sheet(path)
+        name, large, path = sheet["name"], FastViTConfig.from_dict(sheet["config"]), path / "model.safetensors"
+    else:
+        name, large = named_config(args.base)
+    whole, _ = load_weights(path, large)
     model, share = inherit(whole.state_dict(), large, config, classes or whole.num_classes)
     seen = args.calibration or "builtin"
     calibrate(model, torch.from_numpy(calibration_images(seen, resolution)).split(16))
-    words = (f"{100 * share:.0f} % sliced from {name} ({Path(args.inherit).name}), BatchNorm statistics from images of "
+    words = (f"{100 * share:.0f} % sliced from {name} ({path.name}), BatchNorm statistics from images of "
              f"{seen}: a start for training, not a trained network")
     print(words, file=sys.stderr)
     return model, words
@@ -92,11 +105,12 @@ def build(args: argparse.Namespace) -> Variant:
     from pathlib import Path
 
     from nas.errors import UsageError
-    from nas.export.images import calibration_images
-    from nas.export.variant import RANDOM_WEIGHTS, Options, Variant, find
+    from nas.export.variant import RANDOM_WEIGHTS, Variant, find
     from nas.export.weights import load_weights, random_model
 
     source = find(args.source, args.trial)
+    if args.weights == "proxy":
+        return _proxy(args, source)
     resolution = args.resolution or source.resolution
     if resolution < 32:
         raise UsageError(f"--resolution {resolution}: expected at least 32 pixels")
@@ -106,11 +120,15 @@ def build(args: argparse.Namespace) -> Variant:
     classes = args.num_classes or (len(names) if args.class_names else None)
     path = Path(args.weights) if args.weights else source.weights
     provenance = dict(source.provenance)
-    if (args.inherit is None) != (args.base is None):
+    folder = args.inherit is not None and Path(args.inherit).is_dir()
+    if folder and args.base is not None:
+        raise UsageError(f"--base {args.base}: {args.inherit} is a variant's folder, which says that itself")
+    if not folder and (args.inherit is None) != (args.base is None):
         raise UsageError("--inherit and --base go together: the larger network's weights, and which network it is")
     if args.inherit is not None:
         model, weights = _sliced(args, source.config, classes, resolution)
-        provenance |= {"inherited_from": args.base, "inherited_file": Path(args.inherit).name}
+        provenance |= {"inherited_from": args.base or Path(args.inherit).name,
+                       "inherited_file": Path(args.inherit).name}
     elif path is None:
         model, weights = random_model(source.config, classes or source.num_classes, args.seed), RANDOM_WEIGHTS
         provenance["weights_seed"] = args.seed
@@ -127,10 +145,38 @@ def build(args: argparse.Namespace) -> Variant:
         if args.class_names:
             raise UsageError(f"--class-names {args.class_names}: {len(names)} names for {model.num_classes} classes")
         names = ()
-    images = calibration_images(args.calibration, resolution) if args.calibration else None
-    options = Options(args.dynamic_batch, args.image_input, args.int8, args.palettize, images)
-    return Variant(args.name, source.config, model.eval(), resolution, names, weights, provenance, source.latency,
-                   options=options)
+    latency = source.latency
+    if args.device is not None:
+        from nas.latency import measure
+
+        latency = measure(source.config, args.device, resolution=resolution).to_dict()
+    return Variant(args.name, source.config, model.eval(), resolution, names, weights, provenance, latency,
+                   options=_options(args, resolution, source.mean, source.std), mean=source.mean, std=source.std)
+
+
+def _options(args: argparse.Namespace, resolution: int, mean: Sequence[float], std: Sequence[float]) -> Options:
+    from nas.export.images import calibration_images
+    from nas.export.variant import Options
+
+    images = calibration_images(args.calibration, resolution, mean=mean, std=std) if args.calibration else None
+    return Options(args.dynamic_batch, args.image_input, args.int8, args.palettize, images)
+
+
+def _proxy(args: argparse.Namespace, source: Source) -> Variant:
+    """The small network that a trial trained, as a variant of its own."""
+    from pathlib import Path
+
+    from nas.errors import UsageError
+    from nas.export.proxy import proxy_variant
+
+    if args.trial is None:
+        raise UsageError(f"--weights proxy: {args.source} is no run; proxies are trained in runs (give RUN --trial N)")
+    for word in ("resolution", "num_classes", "class_names", "device"):
+        if getattr(args, word) is not None:
+            raise UsageError(f"--{word.replace('_', '-')}: the proxy is exported as the run trained it")
+    made = proxy_variant(Path(args.source), args.trial, args.name, source)
+    made.options = _options(args, made.resolution, made.mean, made.std)
+    return made
 
 
 def export(args: argparse.Namespace) -> int:

@@ -46,8 +46,12 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
             for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith(".")}
 
 
-def _split(folder: Path, seed: int) -> tuple[tuple[str, ...], Files, Files]:
-    """Class names, training files, validation files."""
+def labelled_files(folder: Path, seed: int) -> tuple[tuple[str, ...], Files, Files]:
+    """Class names, training files, validation files.
+
+    Raises:
+        UsageError: fewer than two classes, or a class with one image.
+    """
     ready = (folder / "train").is_dir() and (folder / "val").is_dir()
     train = _classes(folder / "train" if ready else folder)
     names = tuple(name for name, found in train.items() if found)
@@ -105,7 +109,7 @@ def folder_task(folder: Path, resolution: int, seed: int) -> Task:
     if not folder.is_dir():
         raise UsageError(f"--data {folder}: no such folder; expected train/ and val/, or one folder a class")
     folder = folder.resolve()
-    names, train, val = _split(folder, seed)
+    names, train, val = labelled_files(folder, seed)
     pixels = min(resolution, PROXY_PIXELS)
     stats = [(str(path), label, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path, label in train + val]
     key = hashlib.sha256(repr((VERSION, pixels, len(train), stats)).encode()).hexdigest()[:24]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from fastvit.cost import cost
 from fastvit.timm import expressible_in_timm
 from nas.export.parity import INCOMPARABLE
-from nas.export.variant import MEAN, STD, Variant
+from nas.export.variant import Variant
+
+_PROBES = {"random": "noise", "real": "photographs", "structured": "flat and edges",
+           "calibration": "calibration images"}
 
 
 def card(variant: Variant, written: dict[str, Any], failed: dict[str, str], parity: dict[str, Any]) -> str:
@@ -58,7 +60,8 @@ def _numbers(variant: Variant) -> str:
         lines.append(f"Proxy score: {score:.3f}" + (f" (sampling error {spread:.3f})" if spread else "")
                      + f" on the task {variant.provenance.get('task')}, of a narrow version trained for "
                      f"{variant.provenance.get('proxy_steps') or 'a few'} steps. It orders configurations within one "
-                     "search. It is no accuracy of these weights.")
+                     "search. " + ("It is what these weights scored."
+                                   if "proxy_of" in variant.provenance else "It is no accuracy of these weights."))
     if variant.accuracy:
         lines.append("Accuracy of these weights: " + ", ".join(
             f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
@@ -79,8 +82,8 @@ def _files(written: dict[str, Any], failed: dict[str, str]) -> str:
 def _loading(variant: Variant, written: dict[str, Any]) -> str:
     name = variant.name
     stock = expressible_in_timm(variant.config) is not None
-    parts = ["## Loading", "", f"Input: RGB in [0, 1], then (x - mean) / std with mean {list(MEAN)} and std "
-             f"{list(STD)}; NCHW. Output: {variant.num_classes} logits.", "", "timm" + ("" if stock else
+    parts = ["## Loading", "", f"Input: RGB in [0, 1], then (x - mean) / std with mean {list(variant.mean)} and std "
+             f"{list(variant.std)}; NCHW. Output: {variant.num_classes} logits.", "", "timm" + ("" if stock else
              " (stock timm cannot express this network, so the module beside this file registers it; it needs this "
              "project installed)") + ":", "", "```python", "import timm"]
     parts += [] if stock else [f"import {name}  # with this folder on sys.path"]
@@ -95,6 +98,15 @@ def _loading(variant: Variant, written: dict[str, Any]) -> str:
     if "coreml" in written:
         parts += ["", "Core ML (macOS, or add the package to an Xcode project):", "", "```python",
                   "import coremltools", f'model = coremltools.models.MLModel("{written["coreml"][0]["file"]}")', "```"]
+    if "executorch" in written:
+        parts += ["", "ExecuTorch:", "", "```python", "from executorch.runtime import Runtime",
+                  f'program = Runtime.get().load_program("{written["executorch"][0]["file"]}")',
+                  'logits = program.load_method("forward").execute([image])[0]', "```"]
+    if "tensorrt" in written:
+        parts += ["", "TensorRT (this GPU model and version only):", "", "```python", "import tensorrt",
+                  "runtime = tensorrt.Runtime(tensorrt.Logger())",
+                  f'engine = runtime.deserialize_cuda_engine(open("{written["tensorrt"][0]["file"]}", "rb").read())',
+                  "```"]
     if "openvino" in written:
         parts += ["", "OpenVINO:", "", "```python", "import openvino",
                   f'compiled = openvino.Core().compile_model("{written["openvino"][0]["file"]}", "CPU")', "```"]
@@ -102,24 +114,26 @@ def _loading(variant: Variant, written: dict[str, Any]) -> str:
 
 
 def _parity(parity: dict[str, Any]) -> str:
+    kinds = list(parity["fused"])
     rows = ["## Parity", "", f"Largest differences of the logits to the {parity['reference']}, absolute (relative to "
             "the largest logit), measured when this folder was made:", "",
-            "| form | noise | photographs | flat and edges |", "|---|---|---|---|"]
+            f"| form | {' | '.join(_PROBES[kind] for kind in kinds)} |", "|---" * (1 + len(kinds)) + "|"]
     for form, found in parity.items():
         if form in ("reference", "resolution"):
             continue
         if "not_run" in found:
-            rows.append(f"| {form} | not run here: {found['not_run']} | | |")
+            rows.append(f"| {form} | not run here: {found['not_run']} " + "| " * len(kinds) + "|")
             continue
         cells = ["other shape or no number" if found[k]["relative"] == INCOMPARABLE else
-                 f"{found[k]['absolute']:.1e} ({found[k]['relative']:.1e})" for k in ("random", "real", "structured")]
+                 f"{found[k]['absolute']:.1e} ({found[k]['relative']:.1e})" for k in kinds]
         rows.append(f"| {form} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
 def _provenance(variant: Variant) -> str:
-    return ("## Provenance and licence\n\nMade by the FastViT configuration explorer from " + json.dumps(
-        {k: v for k, v in variant.provenance.items() if k != "run_versions" and v is not None}) + ".\n\n"
+    known = {k: v for k, v in variant.provenance.items() if k not in ("run_versions", "training") and v is not None}
+    lines = "\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in known.items())
+    return ("## Provenance and licence\n\nMade by the FastViT configuration explorer from:\n\n" + lines + "\n\n"
         "Architecture: Vasu et al., FastViT, ICCV 2023 (arXiv:2303.14189). The network code is this project's own "
         "(Apache-2.0). The licence of the weights is that of whoever trained them and of their data; they are not "
         "Apple's release.")

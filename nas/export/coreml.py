@@ -17,7 +17,7 @@ import numpy as np
 
 from nas.errors import Failure, NotAvailable
 from nas.export.formats import Artefact, Runner, lacks
-from nas.export.variant import MEAN, STD, Variant
+from nas.export.variant import Variant, read_sheet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,8 +41,8 @@ def deployed(variant: Variant) -> nn.Module:
         # As a layer of its own: folded into a padded convolution it would be wrong at the image's edge.
         def __init__(self) -> None:
             super().__init__()
-            self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
-            self.register_buffer("gain", 1 / torch.tensor(STD).view(1, 3, 1, 1))
+            self.register_buffer("mean", torch.tensor(variant.mean).view(1, 3, 1, 1))
+            self.register_buffer("gain", 1 / torch.tensor(variant.std).view(1, 3, 1, 1))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return (x - self.mean) * self.gain  # type: ignore[operator]
@@ -125,13 +125,14 @@ def load(folder: Path, artefact: Artefact) -> Runner:
     if "class_label" in outputs:
         raise NotAvailable("it gives labels and probabilities, no logits to compare; it was loaded and its inputs and "
                            "outputs are right")
+    sheet = read_sheet(folder)
     picture = image.type.WhichOneof("Type") == "imageType"
 
     def one(x: np.ndarray) -> np.ndarray:
         if picture:
             from PIL import Image
 
-            pixels = (x.transpose(1, 2, 0) * np.array(STD) + np.array(MEAN)) * 255
+            pixels = (x.transpose(1, 2, 0) * np.array(sheet["std"]) + np.array(sheet["mean"])) * 255
             found = model.predict({"image": Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))})
         else:
             found = model.predict({"image": x[None]})

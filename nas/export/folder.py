@@ -100,6 +100,8 @@ def fill(variant: Variant, folder: Path, formats: Sequence[str]) -> dict[str, st
     from nas.export.recipe import recipe_yaml
 
     probes = probe_images(variant.resolution)
+    if variant.options.calibration is not None:
+        probes["calibration"] = variant.options.calibration[:2]
     reference = module_runner(variant.model.eval())
     parity: dict[str, Any] = {"reference": "train form, float32, eval mode", "resolution": variant.resolution,
                               "fused": compare(reference, module_runner(variant.fused), probes)}
@@ -154,6 +156,7 @@ def _sheet(variant: Variant, written: dict[str, Any], failed: dict[str, str]) ->
     return {"schema": 1, "name": variant.name, "config": variant.config.to_dict(), "config_key": variant.config.key(),
             "resolution": variant.resolution, "num_classes": variant.num_classes,
             "class_names": list(variant.class_names), "weights": variant.weights, "made": now(),
+            "mean": list(variant.mean), "std": list(variant.std),
             "provenance": variant.provenance, "accuracy": variant.accuracy, "latency": variant.latency,
             "versions": versions(), "formats": written, "failed_formats": failed}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from nas.export.variant import MEAN, STD
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
-def normalised(images: np.ndarray) -> np.ndarray:
+def normalised(images: np.ndarray, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> np.ndarray:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) as the networks expect it."""
-    scaled = (images.astype(np.float32) / 255 - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
+    scaled = (images.astype(np.float32) / 255 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
@@ -38,7 +39,8 @@ def probe_images(resolution: int) -> dict[str, np.ndarray]:
     return {"random": noise, "real": normalised(photographs), "structured": normalised(flat)}
 
 
-def calibration_images(source: str, resolution: int, limit: int = 128, seed: int = 0) -> np.ndarray:
+def calibration_images(source: str, resolution: int, limit: int = 128, seed: int = 0,
+                       mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> np.ndarray:
     """Up to `limit` normalised images (N, 3, R, R): a folder's, drawn at random, or "digits" or "builtin".
 
     Raises:
@@ -50,7 +52,7 @@ def calibration_images(source: str, resolution: int, limit: int = 128, seed: int
         from nas.data import load_task
 
         task = load_task(source, resolution=resolution, seed=seed)
-        return normalised(task.train.batch(np.arange(min(limit, len(task.train))), resolution).images)
+        return normalised(task.train.batch(np.arange(min(limit, len(task.train))), resolution).images, mean, std)
     files = sorted(p for p in Path(source).rglob("*") if p.suffix.lower() in SUFFIXES) if Path(source).is_dir() else []
     images = []
     for index in np.random.default_rng(seed).permutation(len(files)):
@@ -63,4 +65,4 @@ def calibration_images(source: str, resolution: int, limit: int = 128, seed: int
             break
     if not images:
         raise UsageError(f"--calibration {source}: expected a folder of JPEG, PNG or WebP images, or digits")
-    return normalised(np.stack(images))
+    return normalised(np.stack(images), mean, std)

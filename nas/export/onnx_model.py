@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas.export.formats import Artefact, Runner, lacks
-from nas.export.variant import MEAN, STD, Variant
+from nas.export.variant import Variant
 
 OPSET = 17
 
@@ -24,7 +24,7 @@ def metadata(variant: Variant) -> dict[str, str]:
     found = {
         "name": variant.name, "config": variant.config.to_json(), "config_key": variant.config.key(),
         "weights": variant.weights, "input": "RGB in [0, 1], then (x - mean) / std",
-        "mean": json.dumps(MEAN), "std": json.dumps(STD), "output": "logits"}
+        "mean": json.dumps(variant.mean), "std": json.dumps(variant.std), "output": "logits"}
     return found | ({"class_names": json.dumps(variant.class_names)} if variant.class_names else {})
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastvit.config import FastViTConfig
 from nas.export.formats import Artefact, Runner, lacks
-from nas.export.variant import MEAN, STD, Variant, read_sheet
+from nas.export.variant import Variant, read_sheet
 
 WEIGHTS = "model.safetensors"
 _MODULE = '''"""Registers {name} with timm. Needs the FastViT configuration explorer (package `fastvit`) installed.
@@ -44,8 +44,8 @@ def pretrained_cfg(variant: Variant) -> dict[str, Any]:
     return {
         "tag": variant.name, "license": "other", "origin_url": "", "paper_ids": "arXiv:2303.14189",
         "num_classes": variant.num_classes, "input_size": [3, side, side], "pool_size": [-(-side // 32)] * 2,
-        "crop_pct": 0.9, "interpolation": "bicubic", "mean": list(MEAN), "std": list(STD), "fixed_input_size": False,
-        "custom_load": False, "description": variant.weights}
+        "crop_pct": 0.9, "interpolation": "bicubic", "mean": list(variant.mean), "std": list(variant.std),
+        "fixed_input_size": False, "custom_load": False, "description": variant.weights}
 
 
 def write(variant: Variant, folder: Path) -> list[Artefact]:

@@ -35,6 +35,8 @@ class Source:
     provenance: dict[str, Any] = field(default_factory=dict)
     latency: dict[str, Any] | None = None
     weights: Path | None = None
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Variant:
         model: train-form weights in eval mode.
         resolution: side of the square input, in pixels.
         weights: one sentence on what the weights are.
+        mean, std: how an image in [0, 1] is normalised before it enters.
     """
 
     name: str
@@ -71,6 +74,8 @@ class Variant:
     latency: dict[str, Any] | None = None
     accuracy: dict[str, Any] | None = None
     options: Options = Options()
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
 
     @property
     def num_classes(self) -> int:
@@ -125,12 +130,13 @@ def find(text: str, trial: int | None = None) -> Source:
         return Source(sheet["name"], FastViTConfig.from_dict(sheet["config"]), f"variant {sheet['name']}",
                       sheet["resolution"], sheet["num_classes"], tuple(sheet.get("class_names", ())),
                       {"variant": sheet["name"]} | sheet.get("provenance", {}), sheet.get("latency"),
-                      path / "model.safetensors")
+                      path / "model.safetensors", tuple(sheet.get("mean", MEAN)), tuple(sheet.get("std", STD)))
     name, config = named_config(text)
     return Source(name, config, "file" if path.is_file() else "preset", provenance={"source": name})
 
 
 def _of_trial(path: Path, trial: int | None) -> Source:
+    from nas.data import DRAWN
     from nas.run import Run
 
     run = Run.open(path)
@@ -144,11 +150,22 @@ def _of_trial(path: Path, trial: int | None) -> Source:
                          f"{min(records, default=0)} to {max(records, default=0)}")
     record, meta = records[trial], run.meta
     assert record.config is not None
-    own_images = meta["task"] not in ("builtin", "digits")  # a head for the built-in classes is of no use to anybody
+    own_images = meta["task"] not in DRAWN  # a head for the built-in classes is of no use to anybody
     found = {"run": meta["id"], "trial": trial, "seed": meta["seed"], "task": meta["task"],
              "task_fingerprint": meta["task_fingerprint"], "score": record.score, "score_sd": record.score_sd,
              "proxy_steps": record.scores[-1]["step"] if record.scores else None, "preset": record.preset,
              "run_versions": meta.get("versions", {})}
     return Source(record.preset or f"trial{trial}", FastViTConfig.from_dict(record.config), "trial",
                   meta["resolution"], meta.get("num_classes", 1000) if own_images else 1000,
-                  provenance=found, latency=record.latency)
+                  _class_names(meta) if own_images else (), found, record.latency)
+
+
+def _class_names(meta: dict[str, Any]) -> tuple[str, ...]:
+    """The classes of a run's image folder, where it is still there and still has as many."""
+    from nas.data.folder import labelled_files
+
+    try:
+        names, _, _ = labelled_files(Path(meta["task"]), meta["seed"])
+    except (OSError, UsageError):
+        return ()
+    return names if len(names) == meta.get("num_classes") else ()

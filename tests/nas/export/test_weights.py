@@ -84,42 +84,53 @@ def test_any_configuration_inherits_from_any() -> None:
         assert 0 < share < 1
 
 
-def _train(model: FastViT, steps: int, seed: int) -> list[float]:
-    """Accuracy on the held-out digits after every fifth step."""
+def _train(model: FastViT, steps: int, seed: int) -> float:
+    """Accuracy on the held-out digits after `steps`."""
     task = load_task("digits", resolution=16)
     rng = np.random.default_rng(seed)
     held = task.val.batch(np.arange(len(task.val)), 16)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.02)
-    found = []
-    for step in range(1, steps + 1):
+    for _ in range(steps):
         batch = task.train.batch(rng.integers(len(task.train), size=64), 16)
         loss = F.cross_entropy(model.train()(torch.from_numpy(normalised(batch.images))),
                                torch.from_numpy(batch.labels).long())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if step % 5 == 0:
-            with torch.no_grad():
-                logits = model.eval()(torch.from_numpy(normalised(held.images)))
-            found.append(float((logits.argmax(1).numpy() == held.labels).mean()))
-    return found
+    with torch.no_grad():
+        logits = model.eval()(torch.from_numpy(normalised(held.images)))
+    return float((logits.argmax(1).numpy() == held.labels).mean())
 
 
+LARGE = FastViTConfig(depths=(2, 2, 3, 2), widths=(24, 48, 64, 96), mlp_ratios=(3, 3, 3, 3),
+                      mixers=("repmixer",) * 4, stem_stride=1, layer_scale_init=0.1)
+SMALL_ONE = LARGE.replace(depths=(1, 1, 2, 1), widths=(16, 32, 48, 64), mlp_ratios=(2, 2, 2, 2), ffn_kernels=(5,) * 4)
+
+
+@pytest.mark.slow
 def test_a_sliced_start_beats_a_random_one_at_equal_steps() -> None:
-    large = FastViTConfig(depths=(2, 2, 3, 2), widths=(24, 48, 64, 96), mlp_ratios=(3, 3, 3, 3),
-                          mixers=("repmixer",) * 4, stem_stride=1, layer_scale_init=0.1)
-    small = large.replace(depths=(1, 1, 2, 1), widths=(16, 32, 48, 64), mlp_ratios=(2, 2, 2, 2), ffn_kernels=(5,) * 4)
+    _race(LARGE, SMALL_ONE, teacher_steps=120, steps=20, seeds=(1, 2))
+
+
+def test_a_sliced_start_beats_a_random_one_in_short() -> None:
+    large = LARGE.replace(depths=(1, 2, 1, 1), widths=(12, 16, 32, 48), stem_stride=2)
+    small = large.replace(depths=(1, 1, 1, 1), widths=(12, 16, 24, 40), mlp_ratios=(2, 2, 2, 2), ffn_kernels=(5,) * 4)
+    _race(large, small, teacher_steps=90, steps=12, seeds=(1,))
+
+
+def _race(large: FastViTConfig, small: FastViTConfig, *, teacher_steps: int, steps: int,
+          seeds: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     teacher = FastViT(large, 10)
-    assert _train(teacher, 120, seed=0)[-1] > 0.9
+    assert _train(teacher, teacher_steps, seed=0) > 0.8
     task = load_task("digits", resolution=16)
     sliced, share = inherit(teacher.state_dict(), large, small, 10)
     calibrate(sliced, [torch.from_numpy(normalised(task.train.batch(np.arange(256), 16).images))])
-    assert share > 0.95
-    for seed in (1, 2):
-        warm, cold = _train(_copy(sliced), 20, seed), _train(random_model(small, 10, seed), 20, seed)
+    assert share > 0.9
+    for seed in seeds:
+        warm, cold = _train(_copy(sliced), steps, seed), _train(random_model(small, 10, seed), steps, seed)
         print(seed, warm, cold)
-        assert warm[-1] > cold[-1] + 0.05
+        assert warm > cold + 0.05
 
 
 def _copy(model: FastViT) -> FastViT:
