@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -41,6 +42,17 @@ def worker_name(index: int | None = None) -> str:
 
 def lock_path(run: Run, name: str) -> str:
     return str(run.path / "workers" / f"{name}.lock")
+
+
+def checkpoint_path(run: Run, key: str, seed: int) -> Path:
+    """What a killed worker's successor goes on from."""
+    return run.path / "workers" / f"{key}-{seed}.pt"
+
+
+def drop_checkpoint(run: Run, record: dict[str, Any]) -> None:
+    """Once a trial's result is recorded nobody goes on from its checkpoint."""
+    if "config_key" in record:
+        checkpoint_path(run, record["config_key"], record.get("seed", run.meta["seed"])).unlink(missing_ok=True)
 
 
 class Pulse:
@@ -186,6 +198,7 @@ def close(run: Run, trial: FrozenTrial, record: dict[str, Any]) -> None:
     """End a trial as its record says."""
     from optuna.trial import TrialState
 
+    drop_checkpoint(run, record)
     latency = record.get("latency") or {}
     if record["outcome"] == "complete" and record.get("score") is not None and "latency_ms" in latency:
         run.storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE,

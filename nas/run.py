@@ -129,9 +129,8 @@ def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
 class Run:
     """A run's folder. Reading never changes it."""
 
-    def __init__(self, path: Path, meta: dict[str, Any]) -> None:
-        self.path = path
-        self.meta = meta
+    def __init__(self, path: Path, meta: dict[str, Any], url: str | None = None) -> None:
+        self.path, self.meta, self.url = path, meta, url
 
     @classmethod
     def create(cls, path: Path, meta: dict[str, Any]) -> Run:
@@ -315,7 +314,7 @@ class Run:
     def state(self) -> str:
         """As run.json says, except that a running search whose processes are gone was interrupted."""
         state = str(self.meta.get("state", "interrupted"))
-        if state == "running" and not _alive(self.meta.get("launcher_pid")):
+        if state == "running" and not _alive(self.meta):
             return "interrupted"
         return state
 
@@ -334,22 +333,37 @@ class Run:
         return {
             "run": str(self.path), "device": self.meta["device"], "origin": self.meta.get("origin", "measured"),
             "resolution": self.meta["resolution"], "budget_ms": budget, "task": self.meta["task"],
+            "budgets": [b for b in self.meta.get("budgets") or [budget] if b <= budget],
             "hypervolume": hypervolume(ms, score, budget_ms=budget, score_floor=self.meta.get("score_floor", 0.0)),
             "points": [under[i].point() | {"preset": under[i].preset} for i in pareto(ms, score)],
             "anchors": [r.point() | {"preset": name} for name, r in anchors.items()],
         }
 
 
-def _alive(pid: Any) -> bool:
-    if not isinstance(pid, int):
+def launcher() -> dict[str, Any]:
+    """This process as run.json names it. Its start is told too: after a reboot another process has its number."""
+    import socket
+
+    import psutil
+
+    return {"launcher_pid": os.getpid(), "launcher_host": socket.gethostname(),
+            "launcher_started": psutil.Process().create_time()}
+
+
+def _alive(meta: dict[str, Any]) -> bool:
+    import socket
+
+    import psutil
+
+    pid, started = meta.get("launcher_pid"), meta.get("launcher_started")
+    if not isinstance(pid, int) or meta.get("launcher_host", socket.gethostname()) != socket.gethostname():
         return False
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return started is None or abs(psutil.Process(pid).create_time() - started) < 2
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    return True
 
 
 def _is_json(line: bytes) -> bool:

@@ -20,7 +20,7 @@ from fastvit.presets import PRESETS
 from nas.confirm import waiting_trials
 from nas.errors import Failure
 from nas.evaluation import Evaluation, Real
-from nas.heartbeat import Pulse, worker_name
+from nas.heartbeat import Pulse, checkpoint_path, drop_checkpoint, worker_name
 from nas.propose import STARTUP_TRIALS, Proposer
 from nas.run import Run, TrialRecord
 from nas.storage import StorageGone, without_secrets
@@ -184,6 +184,8 @@ class Worker:
         if waiting or self.law.predict(PRESETS["t8"]) is None:
             return
         known = {r.config_key for r in records if r.config_key}
+        # A run that serves several budgets looks under each of them in turn.
+        self.proposer.budget_ms = float(self.rng.choice(self.meta.get("budgets") or [self.budget_ms]))
         if self.meta.get("sampler", "surrogate") == "surrogate":
             config = self.proposer.next(records, self.predict_ms)
         else:
@@ -228,6 +230,7 @@ class Worker:
         spent["overhead"] = max(0.0, time.perf_counter() - self.free_since - sum(spent.values()))
         self.free_since = time.perf_counter()
         trial.set_user_attr("record", record)
+        drop_checkpoint(self.run, record)
         latency = record.get("latency")
         if latency:
             trial.set_constraint("latency_ms", latency["latency_ms"] - self.budget_ms)
@@ -235,8 +238,6 @@ class Worker:
             self.study.tell(trial, [latency["latency_ms"], record["score"]])
         else:
             self.study.tell(trial, state=TrialState.FAIL if record["outcome"] == "failed" else TrialState.PRUNED)
-        if "config_key" in record:
-            self.checkpoint(record["config_key"], record["seed"]).unlink(missing_ok=True)
         predicted_over = record["outcome"] == "over_budget" and (latency or {}).get("origin") == "predicted"
         self.hopeless = self.hopeless + 1 if predicted_over else 0
 
@@ -277,9 +278,6 @@ class Worker:
                 return None
             time.sleep(0.5)
 
-    def checkpoint(self, key: str, seed: int) -> Path:
-        return self.run.path / "workers" / f"{key}-{seed}.pt"
-
     def shipped_score(self, config: FastViTConfig, seed: int) -> dict[str, Any] | None:
         """The score as it ships with the package, for these images, this seed and these steps; or None."""
         from nas.proxy import rungs
@@ -300,7 +298,7 @@ class Worker:
         if (known := self.shipped_score(config, seed)) is not None:
             return known
         begun = time.perf_counter()
-        checkpoint = self.checkpoint(config.key(), seed)
+        checkpoint = checkpoint_path(self.run, config.key(), seed)
         # A worker that died on the same trial has left its rungs, and its checkpoint where this one can read it.
         found = {rung["step"]: rung for rung in trial.user_attrs.get("scores", [])}
         stopped = ""

@@ -1,0 +1,90 @@
+"""How one machine is shared out among workers: cores, memory and GPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# torch, the data and the measuring process of one worker; benchmarks/scale.py prints what they take.
+WORKER_GB = 1.5
+MOST_WORKERS = 8  # a default, not a limit: --workers asks for more
+MOST_THREADS = 4  # a proxy is too small to gain from more
+
+
+@dataclass(frozen=True)
+class Machine:
+    cores: int
+    memory_gb: float
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker may use."""
+
+    threads: int
+    gpu: str | None = None
+
+    def environment(self) -> dict[str, str]:
+        found = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
+        return found if self.gpu is None else found | {"CUDA_VISIBLE_DEVICES": self.gpu}
+
+
+def default_workers(machine: Machine) -> int:
+    """One a GPU where there are any, else one a core; never more than the memory holds."""
+    fit = max(1, int(machine.memory_gb // WORKER_GB))
+    return min(fit, len(machine.gpus) or min(MOST_WORKERS, machine.cores))
+
+
+def share(machine: Machine, workers: int) -> list[Share]:
+    """An equal part for each worker. Threads add up to the cores at most, unless there are more workers than cores."""
+    threads = max(1, min(MOST_THREADS, machine.cores // workers))
+    return [Share(threads, machine.gpus[index % len(machine.gpus)] if machine.gpus else None)
+            for index in range(workers)]
+
+
+def too_many(machine: Machine, workers: int) -> str:
+    """What is wrong with that many workers here, in one sentence; empty when nothing is."""
+    if workers * WORKER_GB > machine.memory_gb:
+        return (f"{workers} workers take about {workers * WORKER_GB:.0f} GB, {machine.memory_gb:.0f} GB are free; "
+                f"--workers {default_workers(machine)} fits")
+    return ""
+
+
+def this_machine() -> Machine:
+    return Machine(_cores(), _free_gb(), _gpus(os.environ))
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _free_gb() -> float:
+    """Memory that is free, or free in this container."""
+    import psutil
+
+    free = float(psutil.virtual_memory().available)
+    with contextlib.suppress(OSError, ValueError):
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text()
+        free = min(free, int(limit) - int(used))  # "max" is no number
+    return free / 2**30
+
+
+def _gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """CUDA devices as CUDA_VISIBLE_DEVICES names them, without importing torch."""
+    if (given := environment.get("CUDA_VISIBLE_DEVICES")) is not None:
+        names: Sequence[str] = [name.strip() for name in given.split(",") if name.strip()]
+        return tuple(name for name in names if name != "-1")
+    try:
+        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(str(index) for index, line in enumerate(line for line in found.splitlines()
+                                                         if line.startswith("GPU ")))

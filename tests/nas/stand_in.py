@@ -1,0 +1,87 @@
+"""A worker whose measuring and training cost a fraction of a second: python -m tests.nas.stand_in RUN NAME.
+
+FASTVIT_EXPLORER_WORKER makes a launcher start it. Values depend on the configuration and the seed alone, so two runs
+can be compared. What was done is appended to RUN/ledger, one line a rung, after its checkpoint is in place: a rung
+that stands there twice was trained twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastvit.config import FastViTConfig
+from fastvit.cost import cost
+from nas.files import write_atomic
+from nas.latency.measurement import Measurement
+from nas.proxy import rungs
+from nas.run import Run
+
+
+@dataclass(frozen=True)
+class Result:
+    score: float
+    steps: int
+    score_sd: float = 0.01
+    seconds: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+    curve: list[Any] = field(default_factory=list)
+
+
+def value(config: FastViTConfig, steps: int, seed: int) -> float:
+    """A score that grows with size and steps, and differs a little between configurations and seeds."""
+    noise = (int(config.key(), 16) + 7919 * seed) % 1000 / 1e5
+    return round(0.5 + 0.1 * cost(config, 64).gmacs + 0.05 * steps / 240 + noise, 6)
+
+
+class StandIn:
+    def __init__(self, run: Run, *, measure_s: float = 0.02, rung_s: float = 0.1) -> None:
+        self.run, self.measure_s, self.rung_s = run, measure_s, rung_s
+
+    def measure(self, config: FastViTConfig) -> Measurement:
+        time.sleep(self.measure_s)
+        ms = 0.2 + 10 * cost(config, 64).gmacs
+        return Measurement(name="", config_key=config.key(), device=self.run.meta["device"], origin="measured",
+                           resolution=self.run.meta["resolution"], latency_ms=ms, ci_low_ms=0.99 * ms,
+                           ci_high_ms=1.01 * ms)
+
+    def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
+              on_rung: Callable[[Any], bool]) -> Any:
+        if (fails := os.environ.get("STAND_IN_FAILS")) is not None:
+            raise ZeroDivisionError(fails)
+        steps = self.run.meta["steps"]
+        done = json.loads(checkpoint.read_text())["step"] if checkpoint.exists() else 0
+        for rung in rungs(steps):
+            if rung < done:
+                continue
+            if rung > done:
+                time.sleep(self.rung_s)
+                write_atomic(checkpoint, json.dumps({"step": rung}))
+                self.note(config.key(), rung, seed)
+            result = Result(value(config, rung, seed), rung)
+            if rung < steps and on_rung(result):  # type: ignore[arg-type]
+                break
+        return result
+
+    def note(self, *words: Any) -> None:
+        with (self.run.path / "ledger").open("a") as file:
+            file.write(json.dumps([*words, os.getpid()]) + "\n")
+
+    def shipped(self, seed: int) -> dict[str, dict[int, dict[str, Any]]]:
+        return {}
+
+    def keep(self, checkpoint: Path, trial: int) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    from nas.worker import work
+
+    opened = Run.open(sys.argv[1])
+    sys.exit(work(opened, sys.argv[2], StandIn(opened)))
