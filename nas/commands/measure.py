@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.latency.network import Network
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -36,7 +40,6 @@ def measure(args: argparse.Namespace) -> int:
     from nas.latency import measure as measured
     from nas.latency.network import TIMM, Network
 
-    check_device(args.device)
     named: list[tuple[str, Network]] = []
     for target in args.targets:
         if target.startswith(TIMM):
@@ -46,6 +49,11 @@ def measure(args: argparse.Namespace) -> int:
             name, config = named_config(target)
             network = Network.of(config)
         named.append((name, network))
+    try:
+        check_device(args.device)
+    except NotAvailable:
+        _convert_only(args, named)
+        raise
     rows: list[dict[str, Any]] = []
     for name, network in named:
         try:
@@ -65,6 +73,27 @@ def measure(args: argparse.Namespace) -> int:
     elif rows:
         print(table(rows))
     return 0 if len(rows) == len(named) else 1
+
+
+def _convert_only(args: argparse.Namespace, named: list[tuple[str, Network]]) -> None:
+    """What a device that is missing here can still tell: Core ML's packages convert anywhere, and have a size."""
+    from nas.errors import Failure
+    from nas.latency.devices import canonical, check_setting, runtime
+    from nas.latency.protocol import Setting
+
+    if not canonical(args.device).startswith("coreml") or not find_spec("coremltools"):
+        return
+    from nas.latency.coreml import package_mb, target_of
+
+    chosen = runtime(args.device)
+    setting = Setting(args.resolution, args.batch, args.threads, args.precision or chosen.precisions[0])
+    check_setting(chosen, setting)
+    for name, network in named:
+        try:
+            text = f"converts for {target_of(setting)}, package of {package_mb(network, setting):.1f} MB"
+        except Failure as error:
+            text = str(error)
+        print(f"{name}: {text}", file=sys.stderr)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -18,11 +18,11 @@ import numpy as np
 from nas.errors import Failure, NotAvailable
 from nas.export.formats import Artefact, Runner, lacks
 from nas.export.variant import Variant, read_sheet
+from nas.mlprogram import TARGETS, convert
 
 if TYPE_CHECKING:
     from torch import nn
 
-TARGETS = ("iOS16", "iOS18")
 HALF = 2e-2  # relative: float16 carries three digits, and errors add up over the depth
 COMPRESSED = 0.5  # relative: 8-bit weights or palettes change logits; accuracy is to be evaluated
 PALETTE_BITS = 6
@@ -55,22 +55,19 @@ def deployed(variant: Variant) -> nn.Module:
 
 
 def _converted(variant: Variant, target: str) -> Any:
-    import coremltools as ct
-    import torch
-
     logging.getLogger("coremltools").setLevel(logging.ERROR)
+    import coremltools as ct
+
     side = variant.resolution
     shape = (1, 3, side, side)
-    with torch.no_grad():
-        program = torch.export.export(deployed(variant), (torch.zeros(shape),)).run_decompositions({})
-    given = (ct.ImageType(name="image", shape=shape, scale=1 / 255, color_layout=ct.colorlayout.RGB)
-             if variant.options.image_input else ct.TensorType(name="image", shape=shape))
-    named = variant.class_names
-    model = ct.convert(
-        program, inputs=[given], minimum_deployment_target=getattr(ct.target, target), convert_to="mlprogram",
-        outputs=None if named else [ct.TensorType(name="logits")],
-        compute_precision=ct.precision.FLOAT16, compute_units=ct.ComputeUnit.ALL, skip_model_load=True,
-        classifier_config=ct.ClassifierConfig(list(named), predicted_feature_name="class_label") if named else None)
+    changes: dict[str, Any] = {}
+    if variant.options.image_input:
+        changes["inputs"] = [ct.ImageType(name="image", shape=shape, scale=1 / 255, color_layout=ct.colorlayout.RGB)]
+    if variant.class_names:
+        changes["outputs"] = None
+        changes["classifier_config"] = ct.ClassifierConfig(list(variant.class_names),
+                                                           predicted_feature_name="class_label")
+    model = convert(deployed(variant), shape, target, **changes)
     model.short_description = f"{variant.name}: {variant.config.describe()}"
     model.version = variant.config.key()
     model.user_defined_metadata.update({"config": variant.config.to_json(), "weights": variant.weights})
@@ -78,7 +75,7 @@ def _converted(variant: Variant, target: str) -> Any:
 
 
 def write(variant: Variant, folder: Path) -> list[Artefact]:
-    # coremltools draws progress bars for each of its hundred passes; what fails raises.
+    # Compression draws progress bars too; what fails raises.
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _written(variant, folder)

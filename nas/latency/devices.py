@@ -16,8 +16,14 @@ _RUNTIMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "torch:cpu": ("torch_runtime", "Torch", ("cpu",)),
     "torch:cuda": ("torch_runtime", "Torch", ("cuda",)),
     "torch:mps": ("torch_runtime", "Torch", ("mps",)),
+    "coreml": ("coreml", "CoreMl", ()),
+    "coreml:cpu": ("coreml", "CoreMl", ("cpu",)),
+    "coreml:gpu": ("coreml", "CoreMl", ("gpu",)),
+    "coreml:ne": ("coreml", "CoreMl", ("ne",)),
+    "coreml:iphone": ("coreml", "CoreMlPhone", ()),
 }
-_ALIASES = {"torch": "torch:cpu", "cpu": "onnxruntime", "cuda": "torch:cuda", "mps": "torch:mps"}
+_ALIASES = {"torch": "torch:cpu", "cpu": "onnxruntime", "cuda": "torch:cuda", "mps": "torch:mps",
+            "coreml:all": "coreml"}
 
 
 @dataclass(frozen=True)

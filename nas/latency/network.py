@@ -115,9 +115,9 @@ class Network:
         model: torch.nn.Module = self.skeleton.to_empty(device="cpu")
         vars(self).pop("skeleton")  # it holds numbers now
         with torch.no_grad():
-            for parameter in model.parameters():
+            for number, parameter in enumerate(model.parameters()):
                 fan_in = parameter[0].numel() if parameter.dim() > 1 else 16
-                parameter.copy_(torch.from_numpy(random_weights(tuple(parameter.shape), fan_in)))
+                parameter.copy_(torch.from_numpy(random_weights(tuple(parameter.shape), fan_in, number)))
         return model
 
     def onnx(self, resolution: int, batch: int) -> bytes:

@@ -23,13 +23,14 @@ INPUT, OUTPUT = "image", "logits"
 _RANDOM = np.random.default_rng(0).standard_normal(1 << 16).astype(np.float32)
 
 
-def random_weights(shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+def random_weights(shape: tuple[int, ...], fan_in: int, number: int) -> np.ndarray:
     """Weights for a network that is only timed: activations neither vanish (denormal numbers are slow) nor overflow.
 
-    One short random sequence is repeated, because drawing 44 million numbers takes longer than timing MA36.
+    One short random sequence is repeated, because drawing 44 million numbers takes longer than timing MA36. Each
+    tensor (`number`) begins elsewhere in it: converters store equal tensors once, and no deployed network has any.
     """
     count = int(np.prod(shape))
-    return (np.resize(_RANDOM, count) * np.float32(0.7 / max(1, fan_in) ** 0.5)).reshape(shape)
+    return (np.resize(np.roll(_RANDOM, -number), count) * np.float32(0.7 / max(1, fan_in) ** 0.5)).reshape(shape)
 
 
 class _Graph:
@@ -52,7 +53,7 @@ class _Graph:
 
     def weight(self, tensor: Tensor, fan_in: int) -> str:
         if tensor.is_meta:
-            return self.constant(random_weights(tuple(tensor.shape), fan_in))
+            return self.constant(random_weights(tuple(tensor.shape), fan_in, len(self.initializers)))
         return self.constant(tensor.detach().cpu().numpy().astype(np.float32, copy=False))
 
     def add(self, module: nn.Module, x: str) -> str:

@@ -19,6 +19,7 @@ class OnnxRuntime:
     lock = "cpu"
     precisions: tuple[str, ...] = ("fp32", "int8")
     threads = True
+    limit_s = 60.0
 
     def missing(self) -> str | None:
         return None if find_spec("onnxruntime") else "needs the package onnxruntime: pip install onnxruntime"

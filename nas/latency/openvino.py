@@ -16,6 +16,7 @@ class OpenVino:
     lock = "cpu"
     precisions: tuple[str, ...] = ("fp32", "bf16")
     threads = True
+    limit_s = 60.0
 
     def missing(self) -> str | None:
         return None if find_spec("openvino") else "needs the package openvino: pip install openvino"

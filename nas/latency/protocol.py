@@ -26,7 +26,8 @@ class Setting:
 
 class Session(Protocol):
     """A network ready to run. `clock` is "cpu" where process-CPU time is what an inference costs
-    (one thread, nothing spinning) and "wall" elsewhere."""
+    (one thread, nothing spinning) and "wall" elsewhere. One whose calls are far apart says `isolated = True`:
+    its blocks are single calls."""
 
     clock: str
 
@@ -41,6 +42,7 @@ class Runtime(Protocol):
     lock: str
     precisions: tuple[str, ...]
     threads: bool  # whether --threads means something
+    limit_s: float  # for converting and loading one network, and for measuring it
 
     def missing(self) -> str | None:
         """None where the runtime can measure; else one sentence on what it needs."""

@@ -20,13 +20,13 @@ Target = FastViTConfig | str
 
 def measure(target: Target, device: str = "onnxruntime", *, resolution: int = 256, batch: int = 1, threads: int = 1,
             precision: str | None = None, protocol: str = "interleaved", budget_ms: float | None = None,
-            fresh: bool = False, time_limit_s: float = 60.0, name: str = "") -> Measurement:
+            fresh: bool = False, time_limit_s: float | None = None, name: str = "") -> Measurement:
     """Latency of the deployed form of `target` (a configuration or "timm:NAME") with random weights.
 
     A value measured before under the same conditions on this machine is reused unless `fresh`. With a budget,
     measuring ends as soon as the network is over it beyond doubt, and goes on longer while the budget lies
-    inside the interval. `time_limit_s` holds for converting and for measuring, each. Without `precision` it is
-    the first that the device offers.
+    inside the interval. `time_limit_s` (else the runtime's own) holds for converting and for measuring, each.
+    Without `precision` it is the first that the device offers.
 
     Raises:
         UsageError: device, protocol or a setting is unknown.
@@ -40,7 +40,7 @@ def measure(target: Target, device: str = "onnxruntime", *, resolution: int = 25
 
 def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, resolution: int = 256, batch: int = 1,
                  threads: int = 1, precision: str | None = None, protocol: str = "interleaved",
-                 budget_ms: float | None = None, fresh: bool = False, time_limit_s: float = 60.0,
+                 budget_ms: float | None = None, fresh: bool = False, time_limit_s: float | None = None,
                  names: Sequence[str] | None = None) -> list[Measurement]:
     """Several networks interleaved in one session, for the finest comparison among them. Raises as `measure`."""
     if protocol not in VERSIONS:
@@ -58,7 +58,7 @@ def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, reso
     if missing:
         request: dict[str, Any] = {"targets": [networks[index].to_dict() for index in missing], "device": device,
                                    "setting": asdict(setting), "protocol": protocol, "budget_ms": budget_ms}
-        answers = BENCH.ask(request, time_limit_s * len(missing))
+        answers = BENCH.ask(request, (time_limit_s or chosen.limit_s) * len(missing))
         for index, answer in zip(missing, answers, strict=True):
             found[index] = fresh_one = Measurement.from_dict(answer)
             entries[index].write(fresh_one)

@@ -80,7 +80,8 @@ def interleave(trials: Sequence[Session], reference: Session, *, enough: Enough,
     sessions = [*trials, reference]
     singles = [warm_up(session) for session in sessions]
     block = max(BLOCK_S, *singles)
-    repeats = [max(1, round(block / single)) for single in singles]
+    repeats = [1 if getattr(session, "isolated", False) else max(1, round(block / single))
+               for session, single in zip(sessions, singles, strict=True)]
     found = Samples([[] for _ in trials], [])
     begun = time.perf_counter()
     cap_s = (CAP_S if cap_s is None else cap_s) * max(1, len(trials))

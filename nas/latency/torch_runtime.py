@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Torch:
     """`device` is cpu, cuda or mps."""
 
+    limit_s = 60.0
+
     def __init__(self, device: str) -> None:
         self.device = device
         self.name = f"torch:{device}"
