@@ -1,4 +1,9 @@
-"""The dashboard's entry point: `python search.py dashboard` runs it under Streamlit."""
+"""The dashboard's entry point: `python search.py dashboard` runs it under Streamlit.
+
+Which page is shown stands in the query like everything else of the view. Streamlit's own pages have paths of
+their own instead; their links drop the query, and on such a path its front end first asks for files that are not
+there, which fills the console with errors.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.state import find_runs
-from dashboard.views import configuration, front
+from dashboard.views import compare, configuration, export, front, space, trials
 
 # Drawn here, because Streamlit fetches its own icons for a tab from the network.
 ICON = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
@@ -15,34 +20,39 @@ ICON = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
         '<circle cx="26" cy="10" r="3.5" fill="#E69F00"/></svg>')
 
 # Streamlit leaves six lines free above every page; a chart needs them more.
-STYLE = "<style>.stMainBlockContainer { padding-top: 3.6rem; padding-bottom: 3rem }</style>"
+STYLE = ("<style>.stMainBlockContainer { padding-top: 1.2rem; padding-bottom: 3rem }"
+         ".stAppHeader { background: transparent; pointer-events: none }"
+         ".stAppHeader * { pointer-events: auto }</style>")
 
 PAGES = {
-    "front": st.Page(front.show, title="Front", url_path="front", icon=":material/show_chart:", default=True),
-    "configuration": st.Page(configuration.show, title="Configuration", url_path="configuration",
-                             icon=":material/account_tree:"),
+    "front": (":material/show_chart: Front", front.show),
+    "configuration": (":material/account_tree: Configuration", configuration.show),
+    "compare": (":material/compare_arrows: Compare", compare.show),
+    "space": (":material/scatter_plot: Space", space.show),
+    "trials": (":material/table_rows: Trials", trials.show),
+    "export": (":material/deployed_code: Export", export.show),
 }
 
 
 def header() -> None:
     names = list(find_runs(session.root()))
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left, right = st.columns([7, 5], vertical_alignment="bottom")
     with left:
-        session.bound(st.multiselect, "Runs", "runs", options=names, to=tuple, value=list(session.view().runs),
-                      placeholder="Choose one run, or several of one device and task", max_selections=5,
-                      help="The first run is in focus; further ones are overlaid where they may be compared.")
+        session.bound(st.segmented_control, "Page", "page", options=list(PAGES), required=True,
+                      format_func=lambda page: PAGES[page][0], label_visibility="collapsed")
     with right:
-        st.caption(f"{len(names)} run{'s' if len(names) != 1 else ''} in `{session.root()}`")
+        session.bound(st.multiselect, "Runs", "runs", options=names, to=tuple, value=list(session.view().runs),
+                      placeholder=f"Choose one of {len(names)} runs, or several of one device and task",
+                      max_selections=5, label_visibility="collapsed", width=540,
+                      help="The first run is in focus; further ones are overlaid where they may be compared.")
 
 
 def main() -> None:
     st.set_page_config(page_title="FastViT configuration explorer", page_icon=ICON, layout="wide")
     st.html(STYLE)
-    st.session_state["pages"] = PAGES
     session.begin()
-    page = st.navigation(list(PAGES.values()), position="top")
     header()
-    page.run()
+    PAGES[session.view().page][1]()
     session.write_url()
 
 

@@ -63,8 +63,9 @@ def measurement(config: FastViTConfig, rng: np.random.Generator, resolution: int
             "measured_at": EPOCH.isoformat(), "seconds": 1.0}
 
 
-def evaluate(config: FastViTConfig, budget_ms: float, rng: np.random.Generator, *, anchor: bool) -> dict[str, Any]:
-    """A trial's record as a worker writes it, with one in thirty failed and the hopeless stopped early."""
+def evaluate(config: FastViTConfig, budget_ms: float, rng: np.random.Generator, *, anchor: bool = False,
+             fails: bool = False) -> dict[str, Any]:
+    """A trial's record as a worker writes it, with most of the hopeless stopped early."""
     size = cost(config, RESOLUTION, num_classes=CLASSES)
     record: dict[str, Any] = {"worker": "demo", "outcome": "running", "config": config.to_dict(),
                               "config_key": config.key(), "params_m": size.params_m, "gmacs": size.gmacs}
@@ -73,7 +74,7 @@ def evaluate(config: FastViTConfig, budget_ms: float, rng: np.random.Generator, 
         predicted = {"origin": "predicted", "latency_ms": guess, "by": "size law", "device": "synthetic"}
         return record | {"outcome": "over_budget", "reason": f"predicted at {guess:.2f} ms", "latency": predicted,
                          "cost_s": {"overhead": 0.0}}
-    if not anchor and rng.random() < 1 / 30:
+    if fails:
         return record | {"outcome": "failed", "reason": "Failure: the loss became NaN at step 12",
                          "traceback": "Traceback (most recent call last):\n  <made up by the demo>\n",
                          "cost_s": {"latency": 1.0, "overhead": 0.1}}
@@ -83,7 +84,7 @@ def evaluate(config: FastViTConfig, budget_ms: float, rng: np.random.Generator, 
         return record | {"outcome": "over_budget", "reason": f"measured at {found['latency_ms']:.3f} ms"}
     final = float(np.clip(quality(config) + rng.normal(0, 0.012), 0.02, 0.98))
     rungs = [STEPS // 4, STEPS // 2, STEPS]
-    stopped = not anchor and final < 0.55 and rng.random() < 0.7
+    stopped = not anchor and final < 0.62 and rng.random() < 0.8
     if stopped:
         rungs = rungs[: int(rng.integers(1, 3))]
     scores = [{"step": step, "score": round(final * (1 - 0.6 * math.exp(-3 * step / STEPS)) + rng.normal(0, 0.005), 4)
@@ -140,7 +141,8 @@ def _backend() -> tuple[optuna.storages.journal.BaseJournalBackend, list[dict[st
     return kept, kept.logs
 
 
-def make(path: Path, trials: int = 60, *, budget_ms: float = 1.5, seed: int = 0, state: str = "finished") -> Run:
+def make(path: Path, trials: int = 60, *, budget_ms: float = 1.5, seed: int = 0, state: str = "finished",
+         finalists: int = 4) -> Run:
     """Make a demo run in the new folder `path`, operation by operation as a worker would.
 
     Raises:
@@ -161,13 +163,48 @@ def make(path: Path, trials: int = 60, *, budget_ms: float = 1.5, seed: int = 0,
     study = optuna.create_study(study_name=run.meta["id"], storage=JournalStorage(backend),
                                 directions=["minimize", "maximize"])
     clock = EPOCH
-    for preset, config in configurations(space, trials, budget_ms, rng):
-        add(study, space, config, budget_ms, rng, preset=preset)
+    for number, (preset, config) in enumerate(configurations(space, trials, budget_ms, rng)):
+        add(study, space, config, budget_ms, rng, preset=preset, fails=number % 15 == 14)
         clock += datetime.timedelta(seconds=8)
+        _at(logs, clock)
+    if trials:
+        foreign(study, 1.27, rng)
         _at(logs, clock)
     with run.journal.open("w") as file:
         file.writelines(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+    if trials and finalists:
+        confirm(run, space, finalists, rng)
     return run
+
+
+def confirm(run: Run, space: SearchSpace, count: int, rng: np.random.Generator) -> None:
+    """What nas.confirm does at the end of a search: more seeds for the finalists, latencies side by side."""
+    from nas import confirm
+
+    chosen = confirm.finalists(run.records(), run.meta["budget_ms"], count)
+    confirm.enqueue(run, chosen)
+    for _ in confirm.waiting_trials(run):
+        trial = run.study.ask()
+        config = FastViTConfig.from_dict(trial.user_attrs["config"])
+        record = evaluate(config, run.meta["budget_ms"], rng, anchor=True)
+        trial.set_user_attr("record", record)
+        run.study.tell(trial, [record["latency"]["latency_ms"], record["score"]])
+    run.study.set_user_attr(confirm.LATENCY_ATTR, {
+        r.config_key: measurement(FastViTConfig.from_dict(r.config or {}), rng) for r in chosen})
+
+
+def foreign(study: optuna.Study, ms: float, rng: np.random.Generator) -> None:
+    """An anchor from timm: measured like the others, without a configuration and without a score."""
+    from optuna.trial import TrialState
+
+    study.enqueue_trial({}, user_attrs={"anchor": "timm:repvit_m0_9"})
+    trial = study.ask()
+    found = measurement(PRESETS["t8"], rng) | {"name": "timm:repvit_m0_9", "config_key": "timm:repvit_m0_9"}
+    for key in ("latency_ms", "ci_low_ms", "ci_high_ms"):
+        found[key] *= ms
+    trial.set_user_attr("record", {"worker": "demo", "outcome": "complete", "anchor": "timm:repvit_m0_9",
+                                   "latency": found, "params_m": 5.5, "gmacs": 0.068, "cost_s": {"latency": 1.0}})
+    study.tell(trial, state=TrialState.PRUNED)
 
 
 def _at(logs: list[dict[str, Any]], clock: datetime.datetime) -> None:
@@ -182,14 +219,14 @@ def _at(logs: list[dict[str, Any]], clock: datetime.datetime) -> None:
 
 
 def add(study: optuna.Study, space: SearchSpace, config: FastViTConfig, budget_ms: float, rng: np.random.Generator,
-        *, preset: str | None = None) -> None:
+        *, preset: str | None = None, fails: bool = False) -> None:
     """One more trial, asked for and told as nas.worker does."""
     from optuna.trial import TrialState
 
     study.enqueue_trial(space.encode(config), user_attrs={"preset": preset} if preset else None)
     trial = study.ask()
     space.suggest(trial)
-    record = evaluate(config, budget_ms, rng, anchor=preset is not None)
+    record = evaluate(config, budget_ms, rng, anchor=preset is not None, fails=fails)
     trial.set_user_attr("record", record)
     if record["outcome"] == "complete":
         study.tell(trial, [record["latency"]["latency_ms"], record["score"]])

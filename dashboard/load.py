@@ -77,6 +77,7 @@ class Reader:
     inode: int = 0
     last: Snapshot | None = None
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
+    states: dict[int, tuple[Any, ...]] = field(default_factory=dict)
 
     def read(self) -> Snapshot:
         """The run now.
@@ -95,7 +96,7 @@ class Reader:
                 size = inode = 0
             if self.run is None or inode != self.inode or (self.last and size < self.last.size):
                 # A journal that was replaced or cut (resume repairs a damaged last line) is read anew.
-                self.run, self.inode, self.last, self.rows = fresh, inode, None, {}
+                self.run, self.inode, self.last, self.rows, self.states = fresh, inode, None, {}, {}
                 if size:
                     self.run.storage = _storage(fresh)
             self.run.meta = fresh.meta
@@ -105,10 +106,11 @@ class Reader:
                 return self.last
             records = self.run.records() if size else []
             for record in records:
-                if record.trial not in self.rows or self.rows[record.trial]["outcome"] == "running":
+                # A trial changes while it runs, and once more when it is confirmed or its posterior moves.
+                state = record.outcome, record.posterior, record.confirmed is not None
+                if self.states.get(record.trial) != state or record.outcome == "running":
+                    self.states[record.trial] = state
                     self.rows[record.trial] = record.row()
-                elif record.confirmed is not None:
-                    self.rows[record.trial]["confirmed"] = True
             rows = [self.rows[record.trial] for record in records]
             frame = pd.DataFrame(rows, columns=list(TrialRecord(trial=0).row()))
             frame.insert(0, "run", self.path.name)

@@ -22,15 +22,25 @@ def root() -> Path:
 
 
 def begin() -> None:
-    """Take the view from the URL once, when the tab opens; afterwards the URL follows the view."""
-    if "view" in st.session_state:
+    """Take the view from the URL when the tab opens, and again when the reader goes back or forward.
+
+    In between the URL follows the view. A widget may be changed before the last URL has reached the browser, so a
+    run that a widget began never takes an address that is merely late.
+    """
+    query = _query()
+    touched = st.session_state.pop("touched", False)
+    if "view" in st.session_state and (touched or query == st.session_state.get("written")):
         return
     names = list(find_runs(root()))
-    found = from_query({key: st.query_params.get_all(key) for key in st.query_params}, names)
+    found = from_query(query, names)
     if not found.runs:
         wanted = os.environ.get(RUN, "")
         found = found.replace(runs=(wanted,) if wanted in names else tuple(names[:1]))
     st.session_state["view"] = found
+
+
+def _query() -> dict[str, list[str]]:
+    return {key: st.query_params.get_all(key) for key in st.query_params}
 
 
 def view() -> View:
@@ -40,14 +50,15 @@ def view() -> View:
 
 def update(**changes: Any) -> None:
     st.session_state["view"] = view().replace(**changes)
+    st.session_state["touched"] = True
 
 
 def write_url() -> None:
     """Make the address bar a link to what is shown."""
-    query = view().to_query()
-    now = {key: st.query_params.get_all(key) for key in st.query_params}
-    if now != {key: [value] if isinstance(value, str) else value for key, value in query.items()}:
+    query = {key: [value] if isinstance(value, str) else value for key, value in view().to_query().items()}
+    if _query() != query:
         st.query_params.from_dict(query)
+    st.session_state["written"] = query
 
 
 def bound(widget: Callable[..., Any], label: str, field: str, *, key: str | None = None,
@@ -95,6 +106,11 @@ def budget(of: Snapshot) -> float:
 
 def pick(ref: Ref | None) -> None:
     update(pick=ref)
+
+
+def go(page: str, ref: Ref | None = None) -> None:
+    """Turn to a page, and to a configuration if one is named."""
+    update(page=page, pick=ref or view().pick)
 
 
 def compare(ref: Ref) -> None:

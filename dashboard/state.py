@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from fastvit.presets import PRESETS
+from nas.run import OUTCOMES
 
 # Environment variables through which `search.py dashboard` says what to open.
 ROOT, RUN = "FASTVIT_EXPLORER_ROOT", "FASTVIT_EXPLORER_RUN"
 
+PAGES = ("front", "configuration", "compare", "space", "trials", "export")
 X_AXES = {"latency_ms": "measured latency (ms)", "phone_ms": "predicted iPhone 12 Pro latency (ms)",
           "params_m": "parameters (M)", "gmacs": "GMACs"}
 Y_AXES = {"score": "proxy score"}
 EXTRAS = {"over_budget": "over the budget", "stopped_early": "stopped early", "failed": "failed",
           "published": "published networks"}
-MAX_COMPARED = 4
+TARGETS = {"score": "a high score", "equal": "a high score at equal latency", "latency": "a low latency"}
+OVER = {"trial": "trials", "minutes": "minutes since the run began"}
+MAX_COMPARED, MAX_TEXT = 4, 80
 _RUN_NAME = re.compile(r"[^/\\\x00]{1,200}")
 
 
@@ -57,6 +61,7 @@ class Ref:
 class View:
     """Everything that a shared link restores."""
 
+    page: str = "front"
     runs: tuple[str, ...] = ()
     pick: Ref | None = None
     budget_ms: float | None = None
@@ -65,6 +70,11 @@ class View:
     log: bool = True
     show: tuple[str, ...] = ()
     compare: tuple[Ref, ...] = ()
+    over: str = "trial"
+    states: tuple[str, ...] = ()
+    find: str = ""
+    target: str = "score"
+    choice: str = ""
 
     def replace(self, **changes: Any) -> View:
         return dataclasses.replace(self, **changes)
@@ -72,19 +82,22 @@ class View:
     def to_query(self) -> dict[str, str | list[str]]:
         """Query parameters; what is as by default is left out."""
         query: dict[str, str | list[str]] = {}
+        if self.page != View.page:
+            query["page"] = self.page
         if self.runs:
             query["run"] = list(self.runs)
         if self.pick:
             query["pick"] = str(self.pick)
         if self.budget_ms is not None:
             query["budget"] = f"{self.budget_ms:g}"
-        for name in ("x", "y"):
-            if getattr(self, name) != getattr(View(), name):
+        for name in ("x", "y", "over", "find", "target", "choice"):
+            if getattr(self, name) != getattr(View, name):
                 query[name] = getattr(self, name)
         if not self.log:
             query["log"] = "0"
-        if self.show:
-            query["show"] = list(self.show)
+        for name in ("show", "states"):
+            if getattr(self, name):
+                query[name] = list(getattr(self, name))
         if self.compare:
             query["compare"] = [str(ref) for ref in self.compare]
         return query
@@ -105,16 +118,28 @@ def from_query(query: Mapping[str, Sequence[str]], runs: Iterable[str]) -> View:
         found = [ref for text in query.get(name, ()) if (ref := Ref.parse(text)) and (not ref.run or ref.run in known)]
         return tuple(dict.fromkeys(found))
 
+    def some(name: str, allowed: Iterable[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value for value in query.get(name, ()) if value in allowed))
+
+    def one(name: str, allowed: Iterable[str]) -> str:
+        return last(name) if last(name) in allowed else getattr(View, name)
+
     pick = refs("pick")
     return View(
-        runs=tuple(dict.fromkeys(name for name in query.get("run", ()) if name in known)),
+        page=one("page", PAGES),
+        runs=some("run", known),
         pick=pick[-1] if pick else None,
         budget_ms=_positive(last("budget")),
-        x=last("x") if last("x") in X_AXES else View.x,
-        y=last("y") if last("y") in Y_AXES else View.y,
+        x=one("x", X_AXES),
+        y=one("y", Y_AXES),
         log=last("log") != "0",
-        show=tuple(dict.fromkeys(name for name in query.get("show", ()) if name in EXTRAS)),
-        compare=refs("compare")[:MAX_COMPARED])
+        show=some("show", EXTRAS),
+        compare=refs("compare")[:MAX_COMPARED],
+        over=one("over", OVER),
+        states=some("states", OUTCOMES),
+        find=last("find")[:MAX_TEXT],
+        target=one("target", TARGETS),
+        choice=last("choice") if re.fullmatch(r"[a-z_]{1,30}[1-9]", last("choice")) else "")
 
 
 def _positive(text: str) -> float | None:

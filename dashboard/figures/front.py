@@ -34,9 +34,15 @@ def candidates(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def front_rows(frame: pd.DataFrame, view: View, budget_ms: float) -> pd.DataFrame:
-    """The rows of one run that none dominates on the chosen axes, among those under the budget beyond doubt."""
+    """The rows of one run that none dominates on the chosen axes, among those under the budget beyond doubt.
+
+    Once configurations are confirmed they are the front; a single lucky run beside them is no news (nas.run).
+    """
     under = candidates(frame)
     under = under[under.ci_high_ms <= budget_ms]
+    confirmed = under.confirmed.astype(bool)
+    if (confirmed & under.preset.isna()).any():
+        under = under[confirmed]
     return under.iloc[pareto(under[view.x].to_numpy(float), under[view.y].to_numpy(float))]
 
 

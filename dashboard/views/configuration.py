@@ -91,21 +91,16 @@ def _headline(ref: Ref, runs: list[Snapshot], config: FastViTConfig, record: Tri
 
 def _architecture(config: FastViTConfig, resolution: int) -> None:
     st.markdown("##### Architecture")
-    _picture(drawing.network(config, resolution))
+    parts.picture(drawing.network(config, resolution))
     st.caption(f"{config.describe()}. Each bar is a block as wide as its channels: token mixer, then ConvFFN.")
     stage = st.segmented_control("One block of stage", [1, 2, 3, 4], default=3, key="block_stage") or 3
     train, fused = st.columns(2)
     with train, st.container(border=True):
         st.markdown("**While training**")
-        _picture(drawing.block(config, stage - 1, "train"))
+        parts.picture(drawing.block(config, stage - 1, "train"))
     with fused, st.container(border=True):
         st.markdown("**As deployed**, after reparameterization: the same function, the parallel branches folded")
-        _picture(drawing.block(config, stage - 1, "fused"))
-
-
-def _picture(svg: str) -> None:
-    # Drawn from a validated configuration alone; inline, so that it takes the theme's colours.
-    st.markdown(f"<div>{svg}</div>", unsafe_allow_html=True)
+        parts.picture(drawing.block(config, stage - 1, "fused"))
 
 
 def _measured(record: TrialRecord) -> None:

@@ -55,6 +55,10 @@ def front_table(rows: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
+SCORES = {"confirmed": "proxy score, mean of seeds", "posterior": "proxy score, all trials together",
+          "run": "proxy score, one run"}
+
+
 def metrics(record: TrialRecord, budget_ms: float, left: DeltaGenerator, right: DeltaGenerator) -> None:
     """Latency and score as large figures with their uncertainty; a prediction is called one."""
     if record.latency is not None and record.latency_ms is not None:
@@ -63,32 +67,37 @@ def metrics(record: TrialRecord, budget_ms: float, left: DeltaGenerator, right: 
         if low is not None and high is not None:
             below = f"95 %: {low:.3f} to {high:.3f}" + (", over" if low > budget_ms else "")
         left.metric("latency", f"{record.latency_ms:.3f} ms", below, delta_color="off", delta_arrow="off")
-    if record.score is not None:
-        right.metric("proxy score" + (", so far" if record.outcome == "stopped_early" else ""), f"{record.score:.3f}",
-                     f"± {record.score_sd:.3f}" if record.score_sd else None, delta_color="off", delta_arrow="off")
+    score, sd, origin = record.estimate
+    if score is not None:
+        label = "proxy score, so far" if record.outcome == "stopped_early" else SCORES[origin or "run"]
+        right.metric(label, f"{score:.3f}", f"± {sd:.3f}" if sd else None, delta_color="off", delta_arrow="off")
 
 
-def card(ref: Ref, runs: list[Snapshot], budget_ms: float) -> None:
+def card(ref: Ref, runs: list[Snapshot], budget_ms: float, *, wide: bool = False) -> None:
     """One configuration in brief, and the ways on from it."""
     found = session.resolve(ref, runs)
     if found is None:
         st.info("That trial is not in the chosen runs, or it never got a configuration.")
         return
     config, record = found
-    st.markdown(f"**{plain(session.label(ref, runs))}**")
+    name, left, right = st.columns([2, 3, 3]) if wide else (st, *st.columns(2))
+    name.markdown(f"**{plain(session.label(ref, runs))}**")
     if record is not None:
-        left, right = st.columns(2)
         metrics(record, budget_ms, left, right)
         if record.reason:
             st.caption(plain(f"{record.outcome.replace('_', ' ')}: {record.reason}"))
     near = nearest_preset(config)
-    st.markdown("\n".join(f"- {plain(word)}" for word in config.describe().split(", ")))
+    words = config.describe()
+    st.markdown(plain(words) if wide else "\n".join(f"- {plain(word)}" for word in words.split(", ")))
     if config != PRESETS[near]:
         st.caption(f"Nearest preset {near.upper()}: {plain(in_words(config, PRESETS[near]))}.")
-    pages = st.session_state["pages"]
     one, two = st.columns(2)
-    if "configuration" in pages and one.button("Look closer", type="primary", width="stretch", key="card_open"):
-        session.write_url()
-        st.switch_page(pages["configuration"], query_params=session.view().to_query())
+    one.button("Look closer", type="primary", width="stretch", key="card_open", on_click=session.go,
+               args=("configuration", ref))
     two.button("Compare", width="stretch", key="card_compare", on_click=session.compare, args=(ref,),
                disabled=ref in session.view().compare, help="Adds it to the Compare page.")
+
+
+def picture(svg: str) -> None:
+    """Drawn from a validated configuration alone; inline, so that it takes the theme's colours."""
+    st.markdown(f"<div>{svg}</div>", unsafe_allow_html=True)

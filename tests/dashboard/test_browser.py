@@ -86,7 +86,7 @@ def click(page: Any, trace: str, index: int = 0) -> None:
 def test_a_click_on_a_point_shows_it_and_its_link_restores_it(page: Any, address: str) -> None:
     page.goto(address)
     settle(page)
-    click(page, "front", 1)
+    click(page, "front, confirmed", 1)
     page.get_by_role("button", name="Compare", exact=True).wait_for()
     page.wait_for_function("() => location.search.includes('pick=')")
     link = page.url

@@ -27,7 +27,7 @@ def trace(figure, name: str):
 def test_the_front_is_the_run_s_own(root: Path, frame: pd.DataFrame) -> None:
     points = Run.open(root / "demo").front()["points"]
     assert front.front_rows(frame, VIEW, BUDGET).trial.tolist() == [p["trial"] for p in points]
-    drawn = trace(front.front_figure({"demo": frame}, VIEW, BUDGET), "front")
+    drawn = trace(front.front_figure({"demo": frame}, VIEW, BUDGET), "front, confirmed")
     assert list(drawn.customdata) == [f"demo:{p['trial']}" for p in points]
     assert list(drawn.error_x.array) == pytest.approx([p["ci_high_ms"] - p["latency_ms"] for p in points])
 
@@ -73,7 +73,7 @@ def test_many_points_are_drawn_with_webgl(frame: pd.DataFrame) -> None:
 def test_two_runs_share_a_chart(root: Path, frame: pd.DataFrame) -> None:
     other = Reader(root / "other").read().frame
     figure = front.front_figure({"demo": frame, "other": other}, VIEW, BUDGET)
-    assert {"front of demo", "front of other"} <= {t.name for t in figure.data}
+    assert {"front of demo, confirmed", "front of other, confirmed"} <= {t.name for t in figure.data}
 
 
 def test_hypervolume_only_grows_and_ends_at_the_run_s(frame: pd.DataFrame) -> None:

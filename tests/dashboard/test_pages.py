@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboard
-from dashboard.state import ROOT, RUN
+from dashboard.state import PAGES, ROOT, RUN
 
 APP = Path(dashboard.__file__).parent / "app.py"
 
@@ -75,8 +75,81 @@ def test_a_damaged_run_is_named(app: AppTest, tmp_path: Path, monkeypatch: pytes
     assert "is damaged" in words(app)
 
 
-def at(app: AppTest, page: str) -> AppTest:
-    """Open a page by its address: the test runner switches pages by file, and these are functions."""
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("query", [{}, {"pick": ["demo:9"], "compare": ["demo:9", "t8", "demo:20"]},
+                                   {"pick": ["t8"], "run": ["demo", "other"], "target": ["equal"]}])
+def test_every_page_draws(app: AppTest, page: str, query: dict[str, list[str]]) -> None:
+    app.query_params["page"] = page
+    for name, values in query.items():
+        app.query_params[name] = values
     app.run()
-    app.session_state["go_to"] = page
-    return app
+    assert not app.exception
+    assert not app.error
+    assert app.session_state["view"].page == page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_draws_a_run_without_trials(app: AppTest, page: str, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    from dashboard import demo
+
+    run = demo.make(tmp_path / "new", 0)
+    run.journal.unlink()
+    monkeypatch.setenv(ROOT, str(tmp_path))
+    app.query_params["page"] = page
+    app.run()
+    assert not app.exception
+
+
+def test_trials_are_filtered_and_a_link_says_so(app: AppTest) -> None:
+    app.query_params["page"] = "trials"
+    app.run()
+    app.text_input(key="view_find").set_value("nan step").run()
+    assert not app.exception
+    assert "the loss became NaN" in app.dataframe[0].value.reason.iloc[0]
+    assert "nan step" in app.query_params["find"]
+    assert {button.label for button in app.get("download_button")} == {"CSV", "Parquet"}
+
+
+def test_a_comparison_grows_from_any_trial(app: AppTest) -> None:
+    app.query_params["page"] = "compare"
+    app.query_params["compare"] = ["t8"]
+    app.run()
+    assert "Choose at least two" in words(app)
+    app.number_input(key="compare_number").set_value(11).run()
+    app.button(key="compare_add").click().run()
+    assert "trial 11 against T8" in words(app)
+    assert app.table[0].value.columns.tolist() == ["T8", "trial 11"]
+
+
+def test_an_address_that_comes_back_is_followed(app: AppTest) -> None:
+    app.run()
+    app.segmented_control(key="view_page").set_value("trials").run()
+    assert "trials" in app.query_params["page"]
+    app.query_params.clear()
+    app.query_params["run"] = ["other"]
+    app.run()
+    assert app.session_state["view"].runs == ("other",)
+    assert app.session_state["view"].page == "front"
+
+
+@pytest.mark.parametrize("folder", ["..", "../x", "/tmp", "a/b", "workers", ".hidden", "a b"])
+def test_an_export_stays_below_its_run(app: AppTest, folder: str) -> None:
+    app.query_params["page"] = "export"
+    app.query_params["pick"] = "demo:9"
+    app.run()
+    app.text_input(key="export_folder").set_value(folder).run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert not [button for button in app.button if button.key == "export_start"]
+
+
+def test_a_name_that_cannot_be_is_said(app: AppTest) -> None:
+    app.query_params["page"] = "export"
+    app.query_params["pick"] = "demo:9"
+    app.run()
+    field = next(field for field in app.text_input if field.label == "Name of the variant")
+    field.set_value("../evil").run()
+    assert not app.exception
+    assert "expected 3 to 41 small letters" in words(app)
+    assert app.button(key="export_start").disabled
