@@ -75,9 +75,14 @@ def front_table(front: dict[str, Any]) -> str:
         over = " (over)" if anchor["ci_low_ms"] > front["budget_ms"] else ""
         table.add_row("", _latency(anchor), _score(anchor), f"{anchor['params_m']:.2f}", f"{anchor['gmacs']:.3f}",
                       f"{str(anchor['preset']).upper()} as published{over}", "", style="dim")
+    serves = []
+    for budget in front.get("budgets", ()) if len(front.get("budgets", ())) > 1 else ():
+        under = [p for p in front["points"] if p["ci_high_ms"] <= budget]
+        serves.append(f"under {budget:g} ms: " + (f"trial {under[-1]['trial']}, {_latency(under[-1])} ms, score "
+                                                  f"{_score(under[-1])}" if under else "nothing"))
     text = io.StringIO()
     Console(file=text, width=170, no_color=True, highlight=False).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+    return "\n".join([*(line.rstrip() for line in text.getvalue().splitlines()), *serves])
 
 
 def _latency(point: dict[str, Any]) -> str:

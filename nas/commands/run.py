@@ -14,6 +14,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         "run", help="search (the default command)", allow_abbrev=False,
         description="Search for the FastViT configurations with the best score under a latency budget.")
     run.add_argument("--budget-ms", type=float, metavar="MS", help="latency budget of one inference, in ms")
+    run.add_argument("--budgets", metavar="MS,MS", help="several budgets that one run serves, such as 1,2,4")
     run.add_argument("--data", default="builtin", metavar="DIR",
                      help="an image folder (train/ and val/, or one folder a class), or builtin (default)")
     run.add_argument("--resolution", type=int, metavar="PX", help="input size (default: the task's own)")
@@ -37,24 +38,36 @@ def register(commands: argparse._SubParsersAction) -> None:
 
     status = commands.add_parser("status", help="how far a run is", allow_abbrev=False)
     status.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    add_storage(status)
     status.add_argument("--json", action="store_true", help="one JSON document")
     status.set_defaults(handler="nas.commands.run:status")
 
     front = commands.add_parser("front", help="the front of a run", allow_abbrev=False)
     front.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    add_storage(front)
     front.add_argument("--budget-ms", type=float, metavar="MS", help="another budget than the run's")
     group = front.add_mutually_exclusive_group()
     group.add_argument("--json", action="store_true", help="one JSON document")
     group.add_argument("--csv", action="store_true", help="one row a point")
     front.set_defaults(handler="nas.commands.run:front")
 
-    worker = commands.add_parser("worker", help="one more worker for a run", allow_abbrev=False)
-    worker.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    worker = commands.add_parser("worker", help="one more worker for a run, on this machine or another",
+                                 allow_abbrev=False)
+    worker.add_argument("run", metavar="RUN", help=_RUN_HELP + "; on another machine its name, with --storage")
+    add_storage(worker)
+    worker.add_argument("--data", metavar="DIR", help="where the run's images are on this machine")
     worker.add_argument("--id", help="name of the worker (default: from host and process)")
     worker.set_defaults(handler="nas.commands.run:worker")
 
 
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--storage", metavar="URL",
+                        help="where several machines share the run's trials: postgresql://, mysql:// or grpc:// "
+                             "(default: the run's own folder, or FASTVIT_EXPLORER_STORAGE)")
+
+
 def _limits(parser: argparse.ArgumentParser) -> None:
+    add_storage(parser)
     parser.add_argument("--trials", type=int, metavar="N", help="stop after N scored or measured configurations")
     parser.add_argument("--minutes", type=float, metavar="M",
                         help="stop after M minutes (default 8, or none with --trials)")
@@ -75,16 +88,40 @@ def run(args: argparse.Namespace) -> int:
     from nas.run import Run
 
     if args.resume and args.run and (Path(args.run) / "run.json").exists():
-        given = Run.open(args.run)
+        given = Run.open(args.run, args.storage)
         if args.budget_ms is not None and args.budget_ms != given.meta["budget_ms"]:
             raise UsageError(f"--budget-ms {args.budget_ms:g}: the run {args.run} has a budget of "
                              f"{given.meta['budget_ms']:g} ms; `search.py front {args.run} --budget-ms "
                              f"{args.budget_ms:g}` shows it under another")
         return resume(args)
+    args.budgets = budgets_of(args)
     if args.budget_ms is None:
         raise UsageError("--budget-ms is missing: give the latency budget in milliseconds, such as --budget-ms 2")
     check_limits(args)
     return launch(start(args), args)
+
+
+def budgets_of(args: argparse.Namespace) -> list[float]:
+    """The budgets in ascending order; the largest becomes --budget-ms.
+
+    Raises:
+        UsageError: not numbers above 0, or both options given.
+    """
+    from nas.errors import UsageError
+    from nas.launch import check_budget
+
+    if args.budgets is None:
+        return [] if args.budget_ms is None else [args.budget_ms]
+    if args.budget_ms is not None:
+        raise UsageError("--budgets and --budget-ms: give one of them; --budgets 1,2,4 serves several budgets")
+    try:
+        found = sorted({float(part) for part in args.budgets.split(",")})
+    except ValueError:
+        raise UsageError(f"--budgets {args.budgets}: expected numbers with commas between, such as 1,2,4") from None
+    for budget in found:
+        check_budget(budget)
+    args.budget_ms = found[-1]
+    return found
 
 
 def resume(args: argparse.Namespace) -> int:
@@ -92,13 +129,13 @@ def resume(args: argparse.Namespace) -> int:
     from nas.run import Run
 
     check_limits(args)
-    return launch(Run.open(args.run), args)
+    return launch(Run.open(args.run, args.storage), args)
 
 
 def status(args: argparse.Namespace) -> int:
     from nas.run import Run
 
-    found = Run.open(args.run).status()
+    found = Run.open(args.run, args.storage).status()
     if args.json:
         print(json.dumps(found))
         return 0
@@ -115,7 +152,7 @@ def front(args: argparse.Namespace) -> int:
 
     if args.budget_ms is not None:
         check_budget(args.budget_ms)
-    found = Run.open(args.run).front(args.budget_ms)
+    found = Run.open(args.run, args.storage).front(args.budget_ms)
     if args.json:
         print(json.dumps(found))
     elif args.csv:
@@ -126,12 +163,20 @@ def front(args: argparse.Namespace) -> int:
 
 
 def worker(args: argparse.Namespace) -> int:
+    import os
+
+    # Before torch reads it; the launcher of several workers sets what each of them gets.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from nas.evaluation import Real
     from nas.run import Run
     from nas.worker import work
 
-    return work(Run.open(args.run), args.id)
+    run = Run.open(args.run, args.storage)
+    return work(run, args.id, Real(run, data=args.data) if args.data else None)
 
 
 if __name__ == "__main__":
     # The launcher starts its workers here: `python -m nas.commands.run RUN NAME`.
-    sys.exit(worker(argparse.Namespace(run=sys.argv[1], id=sys.argv[2])))
+    from search import main
+
+    sys.exit(main(["worker", sys.argv[1], "--id", sys.argv[2]]))
