@@ -43,8 +43,13 @@ class Real:
 
     def __init__(self, run: Run, *, data: str | None = None) -> None:
         from nas.data import load_task
+        from nas.latency.cache import machine
 
         self.meta, self.path = run.meta, run.path
+        processor = self.meta.get("host", {}).get("processor")
+        if processor not in (None, machine()):
+            raise UsageError(f"the latencies of the run {run.path} are those of {processor}; this machine is a "
+                             f"{machine()}, and its latencies would not compare")
         self.task = load_task(data or self.meta["task"], resolution=self.meta["resolution"], seed=self.meta["seed"])
         if self.task.fingerprint != self.meta["task_fingerprint"]:
             where = data or self.meta["task"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -41,12 +42,17 @@ def worker_name(index: int | None = None) -> str:
 
 
 def lock_path(run: Run, name: str) -> str:
-    return str(run.path / "workers" / f"{name}.lock")
+    return str(run.path / "workers" / f"{_inside(name)}.lock")
 
 
 def checkpoint_path(run: Run, key: str, seed: int) -> Path:
     """What a killed worker's successor goes on from."""
-    return run.path / "workers" / f"{key}-{seed}.pt"
+    return run.path / "workers" / f"{_inside(key)}-{int(seed)}.pt"
+
+
+def _inside(name: str) -> str:
+    """A name that came with a run, made safe to be a file's: a run from elsewhere is data."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", str(name))
 
 
 def drop_checkpoint(run: Run, record: dict[str, Any]) -> None:
@@ -115,7 +121,7 @@ class Census:
                 self._counts[name] = count, now
 
     def alive(self, name: str) -> bool:
-        if (self.run.path / "workers" / f"{name}.lock").exists():
+        if os.path.exists(lock_path(self.run, name)):
             return held(self.run, name)
         count, seen = self._counts.get(name, (None, 0.0))
         return count is not None and time.monotonic() - seen < STALE_S

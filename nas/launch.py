@@ -9,7 +9,6 @@ import math
 import os
 import platform
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,12 +16,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fastvit.presets import PRESETS
 from nas.confirm import FINALISTS, SHARE, Confirmation, movement
 from nas.errors import Failure, UsageError
-from nas.run import Run, TrialRecord, now
+from nas.pool import Pool
+from nas.reach import reach
+from nas.run import Run, TrialRecord, launcher, now
+from nas.sharing import default_workers, share, this_machine, too_many
+from nas.storage import ENVIRONMENT
 from space import SearchSpace
 
 DEFAULT_MINUTES = 8.0
@@ -58,10 +59,9 @@ def start(args: argparse.Namespace) -> Run:
     Raises:
         UsageError: budget, data, space, device or folder cannot be used.
     """
-    import optuna
-
     from nas.data import DRAWN, load_task
     from nas.latency import check_device
+    from nas.latency.cache import machine
     from nas.proxy import rungs
 
     check_budget(args.budget_ms)
@@ -72,19 +72,29 @@ def start(args: argparse.Namespace) -> Run:
         print(task.note, file=sys.stderr)
     name = time.strftime("%Y%m%d-%H%M%S") + f"-{task.name}-{args.budget_ms:g}ms"
     run = Run.create(Path(args.run) if args.run else Path("runs") / name, {
-        "budget_ms": args.budget_ms, "device": args.device, "origin": "measured", "resolution": task.resolution,
+        "budget_ms": args.budget_ms, "budgets": args.budgets,
+        "device": args.device, "origin": "measured", "resolution": task.resolution,
         "task": args.data if args.data in DRAWN else str(Path(args.data).resolve()),
         "task_fingerprint": task.fingerprint, "num_classes": task.num_classes,
         "space": {"name": space.name, "toml": space.source}, "seed": args.seed,
-        "steps": rungs(args.steps)[-1], "sampler": args.sampler, "storage": "journal", "versions": _versions(),
-        "host": {"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform()},
-    })
-    study = optuna.create_study(study_name=run.meta["id"], storage=run.storage, directions=["minimize", "maximize"])
-    for preset, config in PRESETS.items():
-        known = config in space
-        study.enqueue_trial(space.encode(config) if known else {},
-                            user_attrs={"preset": preset} | ({} if known else {"config": config.to_dict()}))
+        "steps": rungs(args.steps)[-1], "sampler": args.sampler, "versions": _versions(),
+        "host": {"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),
+                 "processor": machine()},
+    }, args.storage or os.environ.get(ENVIRONMENT) or None)
+    run.create_study()
+    enqueue_presets(run)
     return run
+
+
+def enqueue_presets(run: Run) -> None:
+    """Put those presets in the queue that the run does not have yet: all, unless a kill came between."""
+    space = SearchSpace.from_toml(run.meta["space"]["toml"])
+    there = {trial.user_attrs.get("preset") for trial in run.study.get_trials(deepcopy=False)}
+    for preset, config in PRESETS.items():
+        if preset not in there:
+            known = config in space
+            run.study.enqueue_trial(space.encode(config) if known else {},
+                                    user_attrs={"preset": preset} | ({} if known else {"config": config.to_dict()}))
 
 
 def launch(run: Run, args: argparse.Namespace) -> int:
@@ -97,17 +107,22 @@ def launch(run: Run, args: argparse.Namespace) -> int:
                          f"`search.py status {run.path}` shows how far it is")
     if (note := run.repair()) is not None:
         print(note, file=sys.stderr)
+    if not run.shared:
+        run.create_study()
+    enqueue_presets(run)
     if buried := bury(run):
         print(f"{buried} trials that an earlier worker left unfinished are tried again", file=sys.stderr)
-    workers = args.workers or min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
-                                  else os.cpu_count() or 1)
+    machine = this_machine()
+    workers = args.workers or default_workers(machine)
+    if warning := too_many(machine, workers):
+        print(warning, file=sys.stderr)
     minutes = args.minutes or (None if args.trials else DEFAULT_MINUTES)
-    done = len([r for r in run.records() if not (r.preset or r.anchor) and r.origin != "predicted"])
+    done = len([r for r in run.records() if not (r.preset or r.anchor or r.retried) and r.origin != "predicted"])
     run.tell_to_stop(False)
     earlier = float(run.meta.get("elapsed_s", 0.0))
     count = FINALISTS if args.confirm is None else args.confirm
     searching = 60 * (minutes or 0) * (1 - SHARE if count else 1)
-    run.update(state="running", launcher_pid=os.getpid(), resumed=now(), workers=workers,
+    run.update(state="running", **launcher(), resumed=now(), workers=workers,
                deadline=None if minutes is None else time.time() + 60 * minutes,
                search_deadline=None if minutes is None else time.time() + searching,
                trial_limit=None if args.trials is None else done + args.trials)
@@ -116,18 +131,16 @@ def launch(run: Run, args: argparse.Namespace) -> int:
           f"budget {run.meta['budget_ms']:g} ms, {workers} workers", file=sys.stderr)
     begun = time.monotonic()
     signals = _Signals(run)
-    processes: list[_Worker] = []
+    pool, state = Pool(run, share(machine, workers)), "interrupted"
     try:
         with signals:
-            processes = [_spawn(run, index) for index in range(workers)]
-            _watch(run, processes, signals, confirmation, begun, earlier, minutes, args.trials, done)
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            pool.start()
+            _watch(run, pool, signals, confirmation, begun, earlier, minutes, args.trials, done)
         state = "interrupted" if signals.count else "finished"
-        run.update(state=state, elapsed_s=earlier + time.monotonic() - begun, launcher_pid=None)
+    finally:
+        with contextlib.suppress(Failure, OSError):  # a storage that is gone is what ended the run
+            pool.kill()
+            run.update(state=state, elapsed_s=earlier + time.monotonic() - begun, launcher_pid=None)
     front = write_report(run)
     print(json.dumps(front) if args.json else front_table(front))
     return _closing_words(run, front, signals, confirmation)
@@ -160,22 +173,6 @@ def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmat
     return 0
 
 
-class _Worker(subprocess.Popen):
-    name = ""
-
-
-def _spawn(run: Run, index: int) -> _Worker:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    name = f"w{index}-{os.getpid()}"
-    log = (run.path / "workers" / f"{name}.log").open("ab")
-    # A session of its own: Ctrl-C reaches the launcher alone, which lets the current trials end.
-    worker = _Worker([sys.executable, "-m", "nas.commands.run", str(run.path), name], stdout=log, stderr=log,
-                     stdin=subprocess.DEVNULL, env=environment, start_new_session=True,
-                     cwd=Path(__file__).parent.parent)
-    worker.name = name
-    return worker
-
-
 class _Signals:
     """Ctrl-C once: end after the current trials. Twice: abort. SIGTERM ends like the first Ctrl-C."""
 
@@ -197,16 +194,14 @@ class _Signals:
             print("\nending after the current trials; once more aborts", file=sys.stderr)
 
 
-def _watch(run: Run, processes: list[_Worker], signals: _Signals, confirmation: Confirmation, begun: float,
+def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, begun: float,
            earlier: float, minutes: float | None, trials: int | None, done: int) -> None:
-    from nas.heartbeat import bury
     from nas.worker import idle_path
 
     seen: set[int] = {r.trial for r in run.records() if r.outcome != "running"}
-    saved = restarts = 0
+    saved = 0
     with _progress(minutes, trials) as bar:
         while True:
-            alive = [process for process in processes if process.poll() is None]
             records = run.records()
             for record in records:
                 if record.outcome != "running" and record.trial not in seen:
@@ -215,10 +210,12 @@ def _watch(run: Run, processes: list[_Worker], signals: _Signals, confirmation: 
             elapsed = time.monotonic() - begun
             best = max((r.score for r in records if r.score is not None and r.latency
                         and r.latency["latency_ms"] <= run.meta["budget_ms"]), default=None)
-            counted = len([r for r in records if not (r.preset or r.anchor) and r.origin != "predicted"
+            counted = len([r for r in records if not (r.preset or r.anchor or r.retried) and r.origin != "predicted"
                            and r.outcome != "running"]) - done
             bar.n = min(bar.total, counted if minutes is None else round(elapsed))
             bar.set_postfix_str(f"{counted} trials" + ("" if best is None else f", best {best:.3f}"))
+            alive = pool.tend(sum(r.outcome != "running" and not r.retried for r in records),
+                              replace=not signals.count)
             if not alive or signals.count > 1:
                 break
             if elapsed - saved > 10:
@@ -226,34 +223,20 @@ def _watch(run: Run, processes: list[_Worker], signals: _Signals, confirmation: 
                 run.update(elapsed_s=earlier + elapsed)
             _check_alike(records)
             left = None if minutes is None else 60 * minutes - elapsed
-            idle = all(idle_path(run, worker.name).exists() for worker in processes)
-            if not signals.count and (said := confirmation.step(idle=idle, seconds_left=left, workers=len(alive))):
+            idle = all(idle_path(run, worker.name).exists() for worker in pool.processes)
+            if not signals.count and (said := confirmation.step(idle=idle, seconds_left=left, workers=alive)):
                 bar.write(f"{elapsed:6.1f} s  {said}", file=sys.stderr)
-            for index, process in enumerate(processes):
-                if process.poll() not in (None, 0) and not signals.count:
-                    if restarts >= 3 * len(processes):
-                        raise Failure(f"workers keep dying (exit code {process.returncode}): {_tail(run)}")
-                    restarts += 1
-                    bury(run)
-                    processes[index] = _spawn(run, index + 100 * restarts)
+            measured = records and all(r.latency for r in records if r.preset)
+            if measured and "reach" not in run.meta and (found := reach(run, records)):
+                run.update(reach=found)
+                bar.write(f"{elapsed:6.1f} s  {found}", file=sys.stderr)
             time.sleep(0.5)
-    if signals.count > 1:
-        for process in processes:
-            process.kill()
-            process.wait()
-        bury(run)
 
 
 def _check_alike(records: list[TrialRecord]) -> None:
-    ended = [r for r in records if r.outcome != "running" and not (r.preset or r.anchor)]
+    ended = [r for r in records if r.outcome != "running" and not (r.preset or r.anchor or r.retried)]
     if len(ended) >= 5 and len({r.reason for r in ended[:5]}) == 1 and all(r.outcome == "failed" for r in ended[:5]):
         raise Failure(f"the first five trials failed alike: {ended[0].reason}")
-
-
-def _tail(run: Run) -> str:
-    logs = sorted((run.path / "workers").glob("*.log"), key=lambda path: path.stat().st_mtime)
-    text = logs[-1].read_text(errors="replace").strip().splitlines() if logs else []
-    return text[-1] if text else "no output"
 
 
 @contextlib.contextmanager
@@ -275,11 +258,3 @@ def _announce(bar: Any, record: TrialRecord, elapsed: float) -> None:
     score = "" if record.score is None else f" score {record.score:.3f}"
     reason = "" if record.outcome == "complete" else f" ({record.outcome.replace('_', ' ')}: {record.reason})"
     bar.write(f"{elapsed:6.1f} s  {what:<10}{latency}{score}{reason}  {record.words if score else ''}", file=sys.stderr)
-
-
-def profile(space: SearchSpace, budget_ms: float, predict: Any, draws: int = 2000, seed: int = 0) -> str:
-    """How much of the space meets the budget, in words."""
-    rng = np.random.default_rng(seed)
-    ms = np.array([predict(space.sample(rng)) for _ in range(draws)])
-    return (f"{budget_ms:g} ms: {100 * float((ms <= budget_ms).mean()):.0f} % of {draws:,} random configurations; "
-            f"smallest {ms.min():.2g} ms, median {np.median(ms):.2g} ms (predicted)")

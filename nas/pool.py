@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from nas.errors import Failure
+from nas.errors import Failure, UsageError
 from nas.heartbeat import Census, bury, worker_name
 from nas.run import Run
 from nas.sharing import Share
@@ -66,6 +66,7 @@ class Pool:
 
         Raises:
             Failure: workers die without ending a trial.
+            UsageError: workers cannot work here; says why.
         """
         if ended > self._ended_before:
             self._ended_before, self._deaths = ended, 0
@@ -73,6 +74,8 @@ class Pool:
         if replace and (dead or time.monotonic() - self._buried_at > BURY_EVERY_S):
             bury(self.run, self.census)
             self._buried_at = time.monotonic()
+        if any(self.processes[index].returncode == 2 for index in dead):
+            raise UsageError(self.last_words())  # it would end the same way again
         for index in dead if replace else ():
             self._deaths += 1
             if self._deaths > DEATHS_IN_A_ROW * len(self.processes):

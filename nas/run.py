@@ -1,9 +1,12 @@
 """A run on disk: what is in its folder, and how it is read back. Needs neither torch nor a live search.
 
     run.json      what was asked for, on what, with which versions (schema below)
-    journal.log   Optuna's journal: every trial, the single source of truth while a run is on this machine
+    journal.log   Optuna's journal: every trial, the single source of truth of a run on one machine
     front.csv     the front as it was last reported, and front.html its picture
     workers/      one lock file for each live worker, its log, and the checkpoints of trials
+
+A run that several machines work on keeps its trials in a database instead of journal.log, and a copy of run.json
+with them: the study's attribute "run" (docs/scale.md). All of it is data: nothing is executed or unpickled.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import datetime
 import json
 import math
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+ATTRS_S = 1.0
+SILENT_S = 120.0  # a launcher on another machine that wrote nothing for so long is gone
+META, STOP = "run", "stop"  # attributes of a study in a shared storage
 OUTCOMES = ("complete", "over_budget", "stopped_early", "failed", "running")
 
 
@@ -131,10 +138,12 @@ class Run:
 
     def __init__(self, path: Path, meta: dict[str, Any], url: str | None = None) -> None:
         self.path, self.meta, self.url = path, meta, url
+        self._attrs: dict[str, Any] = {}
+        self._attrs_read = -math.inf
 
     @classmethod
-    def create(cls, path: Path, meta: dict[str, Any]) -> Run:
-        """Make the folder and its run.json.
+    def create(cls, path: Path, meta: dict[str, Any], url: str | None = None) -> Run:
+        """Make the folder and its run.json; `url` names the storage that other machines reach too.
 
         Raises:
             UsageError: the folder exists, or cannot be made.
@@ -143,57 +152,113 @@ class Run:
             raise UsageError(f"{path} holds a run already; resume it (`search.py resume {path}`) or name another --run")
         if path.exists() and any(path.iterdir() if path.is_dir() else [path]):
             raise UsageError(f"{path} exists and is no run; name a new folder with --run")
+        run = cls(path, {"schema": SCHEMA, "id": path.resolve().name, "created": now(), "state": "running",
+                         "storage": "journal"} | meta, url)
+        if url is not None:
+            from nas.storage import open_storage, without_secrets
+
+            run.meta["storage"] = without_secrets(url)
+            run.storage = open_storage(url)  # before there is a folder: it may not answer
         try:
             path.mkdir(parents=True, exist_ok=True)
             (path / "workers").mkdir(exist_ok=True)
-            run = cls(path, {"schema": SCHEMA, "id": path.name, "created": now(), "state": "running"} | meta)
             run.save()
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror}; name another folder with --run") from None
         return run
 
     @classmethod
-    def open(cls, path: str | Path) -> Run:
-        """Read a run's folder.
+    def open(cls, path: str | Path, url: str | None = None) -> Run:
+        """Read a run's folder, or what a shared storage knows of the run of that name.
+
+        Args:
+            path: the folder; on a machine that never had it, the name it has elsewhere.
+            url: of the storage; None: what FASTVIT_EXPLORER_STORAGE names. A journal needs none.
 
         Raises:
             UsageError: no run there, or one that this version cannot read.
         """
-        path = Path(path)
+        path, given = Path(path), url
+        url = url or os.environ.get("FASTVIT_EXPLORER_STORAGE") or None
+        if url is not None and not (path / "run.json").exists():
+            return cls(path, {"id": path.resolve().name, "storage": "shared"}, url)._found()
         try:
             meta = json.loads((path / "run.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise UsageError(f"{path} is no run: it has no run.json; give the folder that `search.py` named") from None
+            raise UsageError(f"{path} is no run: it has no run.json; give the folder that `search.py` named, "
+                             "or --storage when it is on another machine") from None
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise UsageError(f"{path / 'run.json'} is damaged: it is not valid JSON") from None
-        if not isinstance(meta, dict) or not isinstance(meta.get("schema"), int):
-            raise UsageError(f"{path / 'run.json'} has no schema number; it was not written by this program")
-        if meta["schema"] > SCHEMA:
-            raise UsageError(f"{path} has schema {meta['schema']}, this version reads up to {SCHEMA}; "
-                             "open it with a newer version")
-        return cls(path, meta)
+        run = cls(path, readable(meta, path / "run.json"))
+        if run.shared:
+            run.url = url
+        elif given is not None:
+            raise UsageError(f"{path} keeps its trials in its folder; leave --storage out")
+        return run
+
+    def _found(self) -> Run:
+        """This run as its storage knows it.
+
+        Raises:
+            UsageError: the storage has no such run.
+        """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self.study = optuna.load_study(study_name=self.meta["id"], storage=self.storage)
+            meta = self.attrs()[META]
+        except KeyError:
+            raise UsageError(f"{self.path} is no run: neither is it a folder here, nor does the storage know a run "
+                             f"named {self.meta['id']}") from None
+        self.meta = readable(meta, self.path)
+        return self
+
+    def create_study(self) -> optuna.Study:
+        """The study that holds the run's trials; found when there is one in the run's own journal.
+
+        Raises:
+            UsageError: the shared storage has a run of that name already.
+        """
+        import optuna
+
+        if not self.shared and any(study.study_name == self.meta["id"] for study in self.storage.get_all_studies()):
+            return self.study
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self.study = optuna.create_study(study_name=self.meta["id"], storage=self.storage,
+                                             directions=["minimize", "maximize"])
+        except optuna.exceptions.DuplicatedStudyError:
+            raise UsageError(f"the storage has a run named {self.meta['id']} already; name another --run") from None
+        if self.shared:
+            self.set_attr(META, self.meta)
+        return self.study
 
     def save(self) -> None:
         write_json(self.path / "run.json", self.meta)
 
     def update(self, **changes: Any) -> None:
-        self.meta |= changes
+        self.meta |= changes | {"updated": time.time()}
         self.save()
+        if self.shared:
+            self.set_attr(META, self.meta)
 
     def refresh(self) -> dict[str, Any]:
         """Read again what the launcher changes while the run goes on."""
-        self.meta = Run.open(self.path).meta
+        self.meta = readable(self.attrs()[META], self.path) if self.shared else Run.open(self.path).meta
         return self.meta
 
     def tell_to_stop(self, stop: bool = True) -> None:
         """Ask every worker to end after its current trial, or take that back."""
-        if stop:
+        if self.shared:
+            self.set_attr(STOP, stop)
+        elif stop:
             (self.path / "stop").touch()
         else:
             (self.path / "stop").unlink(missing_ok=True)
 
     def told_to_stop(self) -> bool:
-        return (self.path / "stop").exists()
+        return bool(self.attrs().get(STOP)) if self.shared else (self.path / "stop").exists()
 
     @property
     def shared(self) -> bool:
@@ -202,11 +267,15 @@ class Run:
 
     def attrs(self) -> dict[str, Any]:
         """The study's own attributes: what is known of the run as a whole."""
-        found: dict[str, Any] = self.storage.get_study_user_attrs(self.study._study_id)
-        return found
+        if not self.shared or time.monotonic() - self._attrs_read > ATTRS_S:
+            # Read several times a trial; a thousand workers would ask a database for little else.
+            self._attrs = self.storage.get_study_user_attrs(self.study._study_id)
+            self._attrs_read = time.monotonic()
+        return self._attrs
 
     def set_attr(self, key: str, value: Any) -> None:
         self.storage.set_study_user_attr(self.study._study_id, key, value)
+        self._attrs_read = -math.inf
 
     @property
     def journal(self) -> Path:
@@ -217,10 +286,16 @@ class Run:
         """Optuna's storage of this run; reading it again only reads what was appended.
 
         Raises:
-            UsageError: the journal is damaged.
+            UsageError: the journal is damaged, or the storage's URL was not given.
+            Failure: the storage does not answer.
         """
-        from nas.storage import open_journal
+        from nas.storage import ENVIRONMENT, open_journal, open_storage
 
+        if self.shared:
+            if self.url is None:
+                raise UsageError(f"{self.path} keeps its trials in {self.meta['storage']}; name it with --storage "
+                                 f"or {ENVIRONMENT}")
+            return open_storage(self.url)
         try:
             return open_journal(self.journal)
         except (ValueError, KeyError):
@@ -240,23 +315,26 @@ class Run:
         Raises:
             UsageError: the damage is not in the last line.
         """
-        if not self.journal.exists():
+        from nas.storage import locked
+
+        if self.shared or not self.journal.exists():
             return None
-        data = self.journal.read_bytes()
-        cut = len(data) if data.endswith(b"\n") or not data else data.rfind(b"\n") + 1
-        body = data[:cut]
-        last = body.rstrip(b"\n").rfind(b"\n") + 1
-        if body[last:].strip() and not _is_json(body[last:]):
-            cut = last
-        if any(line and not _is_json(line) for line in data[:cut].split(b"\n")):
-            raise UsageError(f"{self.journal} is damaged at line {self._bad_line()}, which is not its last; "
-                             "restore the file from a copy")
-        if cut == len(data):
-            return None
-        with open(self.path / "journal.damaged", "ab") as kept:
-            kept.write(data[cut:])
-        # Not replaced: a worker that is still at its last trial has the file open, and locks this very file.
-        os.truncate(self.journal, cut)
+        # A worker that is still at its last trial may be writing.
+        with self.journal.open("r+b") as file, locked(file):
+            data = file.read()
+            cut = len(data) if data.endswith(b"\n") or not data else data.rfind(b"\n") + 1
+            body = data[:cut]
+            last = body.rstrip(b"\n").rfind(b"\n") + 1
+            if body[last:].strip() and not _is_json(body[last:]):
+                cut = last
+            if any(line and not _is_json(line) for line in data[:cut].split(b"\n")):
+                raise UsageError(f"{self.journal} is damaged at line {self._bad_line()}, which is not its last; "
+                                 "restore the file from a copy")
+            if cut == len(data):
+                return None
+            with open(self.path / "journal.damaged", "ab") as kept:
+                kept.write(data[cut:])
+            file.truncate(cut)
         return f"cut {len(data) - cut} bytes of a half-written last line off {self.journal} (kept in journal.damaged)"
 
     @cached_property
@@ -279,7 +357,7 @@ class Run:
         from nas.confirm import fold
 
         every = self.all_records()
-        return fold(every, self.study.user_attrs) if every else []
+        return fold(every, self.attrs()) if every else []
 
     def all_records(self) -> list[TrialRecord]:
         """Every trial so far, in order, those that confirm another one among them.
@@ -287,7 +365,7 @@ class Run:
         Raises:
             UsageError: the journal is damaged.
         """
-        if not self.journal.exists():
+        if not self.shared and not self.journal.exists():
             return []
         try:
             trials = self.study.get_trials(deepcopy=False)
@@ -351,19 +429,38 @@ def launcher() -> dict[str, Any]:
 
 
 def _alive(meta: dict[str, Any]) -> bool:
+    """Whether the launcher lives: by its process on this machine, by what it last wrote on another one."""
     import socket
 
     import psutil
 
     pid, started = meta.get("launcher_pid"), meta.get("launcher_started")
-    if not isinstance(pid, int) or meta.get("launcher_host", socket.gethostname()) != socket.gethostname():
+    if not isinstance(pid, int):
         return False
+    if meta.get("launcher_host", socket.gethostname()) != socket.gethostname():
+        return time.time() - float(meta.get("updated") or 0) < SILENT_S
     try:
         return started is None or abs(psutil.Process(pid).create_time() - started) < 2
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
         return True
+
+
+def readable(meta: Any, where: Path) -> dict[str, Any]:
+    """What a run was, in the present schema.
+
+    Raises:
+        UsageError: it is no run's, or a later version's.
+    """
+    if not isinstance(meta, dict) or not isinstance(meta.get("schema"), int):
+        raise UsageError(f"{where} has no schema number; it was not written by this program")
+    if meta["schema"] > SCHEMA:
+        raise UsageError(f"{where} has schema {meta['schema']}, this version reads up to {SCHEMA}; "
+                         "open it with a newer version")
+    if missing := [key for key in ("id", "budget_ms", "device", "resolution", "task", "space") if key not in meta]:
+        raise UsageError(f"{where} is damaged: it says nothing of {', '.join(missing)}")
+    return meta
 
 
 def _is_json(line: bytes) -> bool:

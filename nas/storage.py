@@ -38,7 +38,7 @@ class StorageGone(Failure):
 
 
 @contextlib.contextmanager
-def _locked(file: IO[bytes]) -> Iterator[None]:
+def locked(file: IO[bytes]) -> Iterator[None]:
     """The file for this process alone; the kernel gives it back however the process ends."""
     try:
         import fcntl
@@ -83,7 +83,7 @@ class Journal(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         data = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in logs).encode()
-        with self.path.open("r+b", buffering=0) as file, _locked(file):
+        with self.path.open("r+b", buffering=0) as file, locked(file):
             end = whole(file)
             try:
                 # A full disk takes the first part of a write and says nothing.
