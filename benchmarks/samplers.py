@@ -127,7 +127,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     names = ["random", "random within reach", "TPE, Optuna's default", "TPE multivariate, grouped", "NSGA-II",
-             *(["GPSampler"] if args.gp else []), "surrogate (ours)"]
+             "surrogate (ours)", *(["GPSampler"] if args.gp else [])]
     marks = [n for n in CHECKPOINTS if n <= args.trials]
     for kind in args.objectives.split(","):
         raw = toy if kind == "toy" else replay()

@@ -28,7 +28,10 @@ def front_frame(front: dict[str, Any]) -> pd.DataFrame:
     for point in front["points"]:
         config = FastViTConfig.from_dict(point["config"])
         near = nearest_preset(config)
-        rows.append({key: value for key, value in point.items() if key not in ("config", "words")} | {
+        top1 = point["estimated_imagenet_top1"]
+        rows.append({key: value for key, value in point.items()
+                     if key not in ("config", "words", "estimated_imagenet_top1")} | {
+            "estimated_imagenet_top1": top1[0], "estimated_low": top1[1], "estimated_high": top1[2],
             "nearest_preset": near, "difference": against(point, front, near),
             "words": config.describe(), "config": config.to_json()})
     return pd.DataFrame(rows)
@@ -52,29 +55,33 @@ def front_csv(front: dict[str, Any]) -> str:
     return str(front_frame(front).to_csv(index=False))
 
 
-def front_table(front: dict[str, Any]) -> str:
-    """The front as text: one row a point, then the anchors measured on the same device."""
+def front_table(front: dict[str, Any], *, imagenet: bool = False) -> str:
+    """The front as text: one row a point, then the anchors measured on the same device.
+
+    `imagenet` shows the top-1 estimated from size in place of the nearest preset.
+    """
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"Front under {front['budget_ms']:g} ms on {front['device']}, {front['resolution']} px, "
-                        f"task {front['task']}  (hypervolume {front['hypervolume']:.4f})",
+                        f"task {front['task']}  ({_standing(front)}; hypervolume {front['hypervolume']:.4f})",
                   title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name, justify in (("trial", "right"), ("latency ms [95 %]", "right"), ("score", "right"),
                           ("params M", "right"), ("GMACs", "right"), ("configuration", "left"),
-                          ("from the nearest preset", "left")):
+                          ("estimated ImageNet top-1 [95 %]" if imagenet else "beside the nearest preset", "left")):
         table.add_column(name, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
     for point in front["points"]:
         config = FastViTConfig.from_dict(point["config"])
         near = nearest_preset(config)
-        difference = "" if point.get("preset") else against(point, front, near, most=3)
+        last = _top1(point) if imagenet else "" if point.get("preset") else against(point, front, near, most=3)
         name = f"{point['preset'].upper()}: " if point.get("preset") else ""
         table.add_row(str(point["trial"]), _latency(point), _score(point), f"{point['params_m']:.2f}",
-                      f"{point['gmacs']:.3f}", name + config.describe(), difference)
+                      f"{point['gmacs']:.3f}", name + config.describe(), last)
     for anchor in front["anchors"]:
         over = " (over)" if anchor["ci_low_ms"] > front["budget_ms"] else ""
         table.add_row("", _latency(anchor), _score(anchor), f"{anchor['params_m']:.2f}", f"{anchor['gmacs']:.3f}",
-                      f"{str(anchor['preset']).upper()} as published{over}", "", style="dim")
+                      f"{str(anchor['preset']).upper()} as published{over}", _top1(anchor) if imagenet else "",
+                      style="dim")
     serves = []
     for budget in front.get("budgets", ()) if len(front.get("budgets", ())) > 1 else ():
         under = [p for p in front["points"] if p["ci_high_ms"] <= budget]
@@ -87,6 +94,18 @@ def front_table(front: dict[str, Any]) -> str:
 
 def _latency(point: dict[str, Any]) -> str:
     return f"{point['latency_ms']:.3f} [{point['ci_low_ms']:.3f}, {point['ci_high_ms']:.3f}]"
+
+
+def _top1(point: dict[str, Any]) -> str:
+    found = point.get("estimated_imagenet_top1")
+    return "{:.1f} [{:.1f}, {:.1f}]".format(*found) if found else "-"
+
+
+def _standing(front: dict[str, Any]) -> str:
+    if any(point["confirmed"] for point in front["points"]):
+        return "confirmed with several seeds"
+    return "scores of single runs, not confirmed" if all(
+        p["score_from"] == "run" for p in front["points"]) else "posterior scores, not confirmed"
 
 
 def _score(point: dict[str, Any]) -> str:

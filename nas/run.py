@@ -399,6 +399,7 @@ class Run:
     def front(self, budget_ms: float | None = None) -> dict[str, Any]:
         """The contract's front document: complete trials under the budget that none dominates, and the anchors."""
         from nas.confirm import eligible
+        from nas.imagenet import estimated_top1
 
         budget = budget_ms or self.meta["budget_ms"]
         records = self.records()
@@ -408,13 +409,18 @@ class Run:
             under = [r for r in under if r.confirmed is not None]
         ms, score = [r.latency_ms or math.inf for r in under], [r.estimate[0] or 0.0 for r in under]
         anchors = {r.preset or r.anchor: r for r in records if (r.preset or r.anchor) and r.latency is not None}
+        points = [under[i].point() | {"preset": under[i].preset} for i in pareto(ms, score)]
+        shown = [r.point() | {"preset": name} for name, r in anchors.items()]
+        ours = [point for point in (*points, *shown) if point["config"]]
+        estimates = estimated_top1([FastViTConfig.from_dict(point["config"]) for point in ours]) if ours else []
+        for point, found in zip(ours, estimates, strict=True):
+            point["estimated_imagenet_top1"] = [round(value, 2) for value in found]
         return {
             "run": str(self.path), "device": self.meta["device"], "origin": self.meta.get("origin", "measured"),
             "resolution": self.meta["resolution"], "budget_ms": budget, "task": self.meta["task"],
             "budgets": [b for b in self.meta.get("budgets") or [budget] if b <= budget],
             "hypervolume": hypervolume(ms, score, budget_ms=budget, score_floor=self.meta.get("score_floor", 0.0)),
-            "points": [under[i].point() | {"preset": under[i].preset} for i in pareto(ms, score)],
-            "anchors": [r.point() | {"preset": name} for name, r in anchors.items()],
+            "points": points, "anchors": shown,
         }
 
 

@@ -46,6 +46,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     front.add_argument("run", metavar="RUN", help=_RUN_HELP)
     add_storage(front)
     front.add_argument("--budget-ms", type=float, metavar="MS", help="another budget than the run's")
+    front.add_argument("--imagenet", action="store_true", help="show ImageNet top-1 as estimated from size")
     group = front.add_mutually_exclusive_group()
     group.add_argument("--json", action="store_true", help="one JSON document")
     group.add_argument("--csv", action="store_true", help="one row a point")
@@ -158,7 +159,7 @@ def front(args: argparse.Namespace) -> int:
     elif args.csv:
         sys.stdout.write(front_csv(found))
     else:
-        print(front_table(found))
+        print(front_table(found, imagenet=args.imagenet))
     return 0 if found["points"] else 3
 
 

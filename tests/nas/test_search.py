@@ -28,12 +28,15 @@ def search(*words: str | Path, timeout: float = 200) -> subprocess.CompletedProc
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search")
     (folder / "tiny.toml").write_text(TINY)
-    done = search("--budget-ms", "0.5", "--data", "digits", "--resolution", "32", "--space", folder / "tiny.toml",
+    done = search("--budgets", "0.3,0.5", "--data", "digits", "--resolution", "32", "--space", folder / "tiny.toml",
                   "--trials", "3", "--steps", "4", "--run", folder / "run", "--workers", "2", "--json")
     assert done.returncode == 0, done.stderr
     front = json.loads(done.stdout)
     assert front["points"]
     assert "finalists with 3 seeds each" in done.stderr
+    assert front["budgets"] == [0.3, 0.5]
+    assert front["budget_ms"] == 0.5
+    assert "0.5 ms: 100 % of 2,000 random configurations" in done.stderr
     return folder / "run"
 
 
@@ -78,6 +81,7 @@ def test_nothing_under_the_budget_says_so(tmp_path: Path) -> None:
     (["--budget-ms", "0"], "above 0"), (["--budget-ms", "-1"], "above 0"), (["--budget-ms", "nan"], "above 0"),
     (["--budget-ms", "2", "--data", "/nowhere"], "no such folder"), (["--budget-ms", "two"], "two"),
     (["--budget-ms", "2", "--space", "defautl"], "did you mean default"), (["front", "/nowhere"], "is no run"),
+    (["--budgets", "1,x"], "such as 1,2,4"), (["--budgets", "1,2", "--budget-ms", "2"], "one of them"),
     (["--trials", "5"], "--budget-ms is missing"), (["--budget-ms", "2", "--device", "abacus"], "abacus"),
     (["status", "."], "is no run"), (["--budget-ms", "2", "--trials", "0"], "at least 1"),
 ])
