@@ -47,7 +47,8 @@ class Real:
 
         self.meta, self.path = run.meta, run.path
         processor = self.meta.get("host", {}).get("processor")
-        if processor not in (None, machine()):
+        # A device behind an address is the same for everybody; a local one is each machine's own.
+        if "://" not in self.meta["device"] and processor not in (None, machine()):
             raise UsageError(f"the latencies of the run {run.path} are those of {processor}; this machine is a "
                              f"{machine()}, and its latencies would not compare")
         self.task = load_task(data or self.meta["task"], resolution=self.meta["resolution"], seed=self.meta["seed"])

@@ -144,12 +144,25 @@ def checked_url(url: str) -> str:
     return urllib.parse.urlunsplit(parts._replace(scheme=f"{kind}+{driver or default}"))
 
 
-def _database(url: str) -> BaseStorage:
+def open_database(url: str, *, connections: int = 1) -> BaseStorage:
+    """The database behind a URL, for a process that asks it from `connections` threads. Raises as open_storage."""
+    url = checked_url(url)
+    if url.startswith("grpc://"):
+        raise UsageError(f"--storage {url}: expected a database, postgresql:// or mysql://")
+    try:
+        return _database(url, connections)
+    except Exception as error:
+        if isinstance(error, (Failure, UsageError)) or not passing(error):
+            raise
+        raise StorageGone(f"--storage {without_secrets(url)} does not answer: {first_line(error)}") from None
+
+
+def _database(url: str, connections: int) -> BaseStorage:
     import sqlalchemy
     from optuna.storages import RDBStorage, get_storage
 
     # One connection a process: a hundred workers with a pool each are more than a database takes.
-    options: dict[str, Any] = {"pool_size": 1, "max_overflow": 2, "pool_pre_ping": True,
+    options: dict[str, Any] = {"pool_size": connections, "max_overflow": 2, "pool_pre_ping": True,
                                "connect_args": {"connect_timeout": 10}}
     try:
         # The cache spares what has ended; reading every trial anew each time costs more than all the rest.
@@ -187,8 +200,10 @@ def open_storage(url: str, *, patience_s: float | None = None) -> BaseStorage:
         StorageGone: nobody answers there.
     """
     url = checked_url(url)
+    if not url.startswith("grpc://"):
+        return patient(open_database(url), without_secrets(url), patience_s)
     try:
-        inner = _proxy(url) if url.startswith("grpc://") else _database(url)
+        inner = _proxy(url)
     except Exception as error:
         if isinstance(error, (Failure, UsageError)) or not passing(error):
             raise
