@@ -25,6 +25,7 @@ from fastvit import FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import read_bench
 from nas.front import pareto
+from nas.proxy.zero_cost import sign_codes, synflow
 from nas.surrogate import Evidence, Surrogate, encode, leave_out, size_features
 
 BINS = 5
@@ -89,6 +90,10 @@ def estimators(frame: pd.DataFrame, bench: pd.DataFrame, steps: int, task: str) 
         np.column_stack([x, short[0]]), truth)
     found["size and one run (ridge on log size and score, fitted to other long runs)"] = left_out(
         np.column_stack([x[:, -3:], short[0]]), truth)
+    zero = np.array([[sign_codes(c), synflow(c)] for c in configs])
+    found |= {"null: sign codes (zero-cost)": zero[:, 0], "null: synflow (zero-cost)": zero[:, 1]}
+    found["encoding and zero-cost scores (ridge, fitted to other long runs)"] = left_out(
+        np.column_stack([x, zero]), truth)
     rows = [Evidence(FastViTConfig.from_dict(row.config), row.steps, row.score, row.score_sd)
             for row in bench[(bench.task == task) & (bench.seed == 0) & (bench.branches == 0)].itertuples()]
     model = Surrogate(steps).fit(rows)

@@ -84,3 +84,14 @@ def test_the_presets_scores_ship() -> None:
     for config in PRESETS.values():
         assert set(rungs(None)) <= set(shipped[config.key()])
     assert not shipped_scores(load_task("builtin", seed=1), 1)
+
+
+@pytest.mark.parametrize("name", ["t8", "sa12"])
+def test_zero_cost_scores_repeat_and_grow_with_depth(name: str) -> None:
+    from nas.proxy.zero_cost import sign_codes, synflow
+
+    config = PRESETS[name].replace(depths=(1, 1, 1, 1))
+    deeper = config.replace(depths=(3, 3, 3, 3))
+    for zero_cost in (sign_codes, synflow):
+        assert zero_cost(config) == zero_cost(config)
+        assert zero_cost(deeper) > zero_cost(config)
