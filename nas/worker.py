@@ -23,6 +23,7 @@ from nas.evaluation import Evaluation, Real
 from nas.heartbeat import Pulse, checkpoint_path, drop_checkpoint, worker_name
 from nas.propose import STARTUP_TRIALS, Proposer
 from nas.run import Run, TrialRecord
+from nas.stopping import dominated
 from nas.storage import StorageGone, without_secrets
 from nas.surrogate import shipped_evidence
 from space import SearchSpace
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from nas.proxy.train import ProxyResult
 
 FAR_OVER = 1.3  # a predicted latency beyond this share of the budget is not measured
-STOP_MARGIN = 0.06
 HOPELESS = 100  # predicted over budget in a row: the sampler finds nothing more under this budget
 
 
@@ -173,7 +173,7 @@ class Worker:
             return False
         if any(r.config_key == smallest.key() for r in records):
             return not any(r.latency_ms and r.latency_ms <= FAR_OVER * self.budget_ms for r in records)
-        self.study.enqueue_trial(self.space.encode(smallest), user_attrs={"probe": True})
+        self.space.enqueue(self.study, smallest, {"probe": True})
         return False
 
     def propose(self, records: list[TrialRecord]) -> None:
@@ -193,7 +193,7 @@ class Worker:
                      and not (r.preset or r.anchor)]
             config = self.proposer.random(self.predict_ms, known) if len(begun) < STARTUP_TRIALS else None
         if config is not None:
-            self.study.enqueue_trial(self.space.encode(config))
+            self.space.enqueue(self.study, config)
 
     def predict_ms(self, configs: Sequence[FastViTConfig]) -> np.ndarray:
         return np.array([self.law.predict(config) for config in configs], float)
@@ -307,7 +307,8 @@ class Worker:
             nonlocal stopped
             found[result.steps] = _rung(vars(result))
             trial.set_user_attr("record", trial.user_attrs["record"] | {"scores": list(found.values())})
-            stopped = hopeless(result.score, result.steps, latency_ms, self.records()) if may_stop else ""
+            stopped = dominated(config, result.score, result.steps, latency_ms, self.records(),
+                                self.proposer.surrogate, self.proposer.prior) if may_stop else ""
             return bool(stopped)
 
         result = self.evaluation.score(config, seed=seed, checkpoint=checkpoint, on_rung=on_rung)
@@ -323,20 +324,6 @@ class Worker:
 def _rung(result: dict[str, Any]) -> dict[str, Any]:
     return {"step": result["steps"], "score": result["score"], "score_sd": result["score_sd"],
             "seconds": result.get("seconds", result.get("cpu_seconds"))}
-
-
-def hopeless(score: float, steps: int, latency_ms: float, records: list[TrialRecord]) -> str:
-    """Why a trial with this score at this rung is not worth more steps; empty when it may be.
-
-    It is dominated when a configuration that is no slower had a score at the same rung which is higher by more
-    than STOP_MARGIN, twice the spread between two runs of one configuration (docs/LOG.md).
-    """
-    best = max(((rung["score"], record.trial) for record in records if record.latency_ms is not None
-                and record.origin == "measured" and record.latency_ms <= latency_ms
-                for rung in record.scores if rung["step"] == steps), default=(-np.inf, -1))
-    if best[0] <= score + STOP_MARGIN:
-        return ""
-    return f"at step {steps} {score:.3f}, trial {best[1]} had {best[0]:.3f} and is no slower"
 
 
 def idle_path(run: Run, name: str) -> Path:
