@@ -142,7 +142,7 @@ def _backend() -> tuple[optuna.storages.journal.BaseJournalBackend, list[dict[st
 
 
 def make(path: Path, trials: int = 60, *, budget_ms: float = 1.5, seed: int = 0, state: str = "finished",
-         finalists: int = 4) -> Run:
+         finalists: int = 8) -> Run:
     """Make a demo run in the new folder `path`, operation by operation as a worker would.
 
     Raises:

@@ -77,7 +77,7 @@ class Reader:
     inode: int = 0
     last: Snapshot | None = None
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
-    states: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    stages: dict[int, tuple[Any, ...]] = field(default_factory=dict)
 
     def read(self) -> Snapshot:
         """The run now.
@@ -96,7 +96,7 @@ class Reader:
                 size = inode = 0
             if self.run is None or inode != self.inode or (self.last and size < self.last.size):
                 # A journal that was replaced or cut (resume repairs a damaged last line) is read anew.
-                self.run, self.inode, self.last, self.rows, self.states = fresh, inode, None, {}, {}
+                self.run, self.inode, self.last, self.rows, self.stages = fresh, inode, None, {}, {}
                 if size:
                     self.run.storage = _storage(fresh)
             self.run.meta = fresh.meta
@@ -107,9 +107,9 @@ class Reader:
             records = self.run.records() if size else []
             for record in records:
                 # A trial changes while it runs, and once more when it is confirmed or its posterior moves.
-                state = record.outcome, record.posterior, record.confirmed is not None
-                if self.states.get(record.trial) != state or record.outcome == "running":
-                    self.states[record.trial] = state
+                stage = record.outcome, record.posterior, record.confirmed is not None
+                if self.stages.get(record.trial) != stage or record.outcome == "running":
+                    self.stages[record.trial] = stage
                     self.rows[record.trial] = record.row()
             rows = [self.rows[record.trial] for record in records]
             frame = pd.DataFrame(rows, columns=list(TrialRecord(trial=0).row()))
@@ -126,7 +126,7 @@ def _storage(run: Run) -> JournalStorage:
                          "half-written end") from None
 
 
-@st.cache_resource(show_spinner="Reading the run", max_entries=32)
+@st.cache_resource(show_spinner=False, max_entries=32)
 def reader(path: Path) -> Reader:
     return Reader(path)
 

@@ -50,6 +50,11 @@ def view() -> View:
 
 def update(**changes: Any) -> None:
     st.session_state["view"] = view().replace(**changes)
+    touch()
+
+
+def touch() -> None:
+    """The next run of the script was not begun by going back or forward."""
     st.session_state["touched"] = True
 
 
@@ -62,8 +67,10 @@ def write_url() -> None:
 
 
 def bound(widget: Callable[..., Any], label: str, field: str, *, key: str | None = None,
-          to: Callable[[Any], Any] = lambda value: value, value: Any = None, **options: Any) -> Any:
-    """A widget that shows `field` of the view and changes it; `to` turns its value into the field's.
+          to: Callable[[Any], Any] = lambda value: value, value: Any = None, also: dict[str, Any] | None = None,
+          **options: Any) -> Any:
+    """A widget that shows `field` of the view and changes it; `to` turns its value into the field's, and `also` are
+    changes that come with it.
 
     The view decides and the widget follows, so that a link, another widget or another page may change it too.
     """
@@ -71,18 +78,30 @@ def bound(widget: Callable[..., Any], label: str, field: str, *, key: str | None
     st.session_state[key] = getattr(view(), field) if value is None else value
 
     def take() -> None:
-        update(**{field: to(st.session_state[key])})
+        update(**{field: to(st.session_state[key])}, **(also or {}))
 
     return widget(label, key=key, on_change=take, **options)
+
+
+def paused() -> bool:
+    return "held" in st.session_state
+
+
+def pause(on: bool) -> None:
+    """Hold the chosen runs as they stand, or let them go on."""
+    st.session_state.pop("held", None)
+    if on:
+        st.session_state["held"] = {run.name: run for run in opened()}
 
 
 def opened() -> list[Snapshot]:
     """The chosen runs as they stand now, as far as they may share axes; says why one may not or cannot be read."""
     known, found = find_runs(root()), []
+    held = st.session_state.get("held", {})
     for name in view().runs:
         try:
             if name in known:
-                found.append(snapshot(known[name]))
+                found.append(held[name] if name in held else snapshot(known[name]))
         except UsageError as error:
             st.error(str(error), icon=":material/error:")
     while len(found) > 1 and (why := why_not_together({s.name: s.meta for s in found})):

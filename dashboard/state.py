@@ -24,8 +24,7 @@ PAGES = ("front", "configuration", "compare", "space", "trials", "export")
 X_AXES = {"latency_ms": "measured latency (ms)", "phone_ms": "predicted iPhone 12 Pro latency (ms)",
           "params_m": "parameters (M)", "gmacs": "GMACs"}
 Y_AXES = {"score": "proxy score"}
-EXTRAS = {"over_budget": "over the budget", "stopped_early": "stopped early", "failed": "failed",
-          "published": "published networks"}
+EXTRAS = {"over_budget": "over the budget", "stopped_early": "stopped early", "failed": "failed"}
 TARGETS = {"score": "a high score", "equal": "a high score at equal latency", "latency": "a low latency"}
 OVER = {"trial": "trials", "minutes": "minutes since the run began"}
 MAX_COMPARED, MAX_TEXT = 4, 80
@@ -75,6 +74,7 @@ class View:
     find: str = ""
     target: str = "score"
     choice: str = ""
+    window: tuple[float, float, float, float] | None = None  # of the front: x from, to; y from, to
 
     def replace(self, **changes: Any) -> View:
         return dataclasses.replace(self, **changes)
@@ -95,6 +95,8 @@ class View:
                 query[name] = getattr(self, name)
         if not self.log:
             query["log"] = "0"
+        if self.window:
+            query["window"] = ",".join(f"{value:.6g}" for value in self.window)
         for name in ("show", "states"):
             if getattr(self, name):
                 query[name] = list(getattr(self, name))
@@ -139,7 +141,8 @@ def from_query(query: Mapping[str, Sequence[str]], runs: Iterable[str]) -> View:
         states=some("states", OUTCOMES),
         find=last("find")[:MAX_TEXT],
         target=one("target", TARGETS),
-        choice=last("choice") if re.fullmatch(r"[a-z_]{1,30}[1-9]", last("choice")) else "")
+        choice=last("choice") if re.fullmatch(r"[a-z_]{1,30}[1-9]", last("choice")) else "",
+        window=_window(last("window")))
 
 
 def _positive(text: str) -> float | None:
@@ -148,6 +151,15 @@ def _positive(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) and 0 < value < 1e6 else None
+
+
+def _window(text: str) -> tuple[float, float, float, float] | None:
+    try:
+        x0, x1, y0, y1 = (float(value) for value in text.split(","))
+    except ValueError:
+        return None
+    fits = all(math.isfinite(value) and abs(value) < 1e6 for value in (x0, x1, y0, y1))
+    return (x0, x1, y0, y1) if fits and 0 < x0 < x1 and y0 < y1 else None
 
 
 def find_runs(root: Path) -> dict[str, Path]:

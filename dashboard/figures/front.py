@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,15 @@ from dashboard.figures.palette import (
     log_ticks,
     plain,
 )
-from dashboard.state import EXTRAS, X_AXES, Y_AXES, View
+from dashboard.state import EXTRAS, OVER, X_AXES, Y_AXES, View
 from nas.front import hypervolume, pareto
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+
+FROM = {"confirmed": ", mean of several seeds", "posterior": ", from all trials together", "run": ", one run"}
 
 
 def candidates(frame: pd.DataFrame) -> pd.DataFrame:
@@ -38,12 +42,25 @@ def front_rows(frame: pd.DataFrame, view: View, budget_ms: float) -> pd.DataFram
 
     Once configurations are confirmed they are the front; a single lucky run beside them is no news (nas.run).
     """
-    under = candidates(frame)
-    under = under[under.ci_high_ms <= budget_ms]
+    under = _under(frame, budget_ms)
     confirmed = under.confirmed.astype(bool)
-    if (confirmed & under.preset.isna()).any():
-        under = under[confirmed]
-    return under.iloc[pareto(under[view.x].to_numpy(float), under[view.y].to_numpy(float))]
+    return _best(under[confirmed] if (confirmed & under.preset.isna()).any() else under, view)
+
+
+def promising(frame: pd.DataFrame, view: View, budget_ms: float) -> pd.DataFrame:
+    """Rows that would stand on the front if a single run were enough: better looking than it, and not confirmed."""
+    under = _under(frame, budget_ms)
+    best = _best(under, view)
+    return best[~best.index.isin(front_rows(frame, view, budget_ms).index)]
+
+
+def _under(frame: pd.DataFrame, budget_ms: float) -> pd.DataFrame:
+    under = candidates(frame)
+    return under[under.ci_high_ms <= budget_ms]
+
+
+def _best(rows: pd.DataFrame, view: View) -> pd.DataFrame:
+    return rows.iloc[pareto(rows[view.x].to_numpy(float), rows[view.y].to_numpy(float))]
 
 
 def refs(rows: pd.DataFrame) -> list[str]:
@@ -60,7 +77,7 @@ def _known(value: Any) -> bool:
 
 
 def _lines(row: dict[Any, Any]) -> Iterator[str]:
-    name = f"<b>trial {row['trial']}</b>"
+    name = f"<b>{plain(row['anchor']) if isinstance(row['anchor'], str) else 'trial ' + str(row['trial'])}</b>"
     if isinstance(row["preset"], str):
         name = f"<b>{plain(row['preset']).upper()}</b>, trial {row['trial']}"
     yield name + (" · confirmed" if row["confirmed"] else "")
@@ -69,7 +86,8 @@ def _lines(row: dict[Any, Any]) -> Iterator[str]:
         interval = f" [{row['ci_low_ms']:.3f}, {row['ci_high_ms']:.3f}]" if _known(row["ci_low_ms"]) else ""
         yield f"{row['latency_ms']:.3f} ms{interval}, {plain(row['origin'])}"
     if _known(row["score"]):
-        yield f"score {row['score']:.3f}" + (f" ± {row['score_sd']:.3f}" if _known(row["score_sd"]) else "")
+        origin = FROM.get(row["score_from"], "")
+        yield f"score {row['score']:.3f}" + (f" ± {row['score_sd']:.3f}" if _known(row["score_sd"]) else "") + origin
     if _known(row["params_m"]):
         yield f"{row['params_m']:.2f} M parameters, {row['gmacs']:.3f} GMACs"
     if isinstance(row["reason"], str):
@@ -85,22 +103,24 @@ def _scatter(figure: go.Figure, rows: pd.DataFrame, x: Any, y: Any, **style: Any
                           hoverinfo="text" if len(rows) <= 3 * MANY else "x+y", **{"mode": "markers"} | style))
 
 
-def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: float, *,
-                 published: pd.DataFrame | None = None) -> go.Figure:
+def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: float) -> go.Figure:
     """Cost against score for one run, or for several that may share axes; the first is in focus.
 
-    `frames` hold the columns of nas.run.TrialRecord.row() and `run`. Trials without a score stand on a strip
-    under the chart's floor; trials whose latency was only predicted are not drawn on the measured axis.
+    `frames` hold the columns of nas.run.TrialRecord.row() and `run`. What has no score stands on a strip at the
+    chart's floor; trials whose latency was only predicted are not drawn on the axis of measured latency.
     """
     import pandas as pd
     import plotly.graph_objects as go
 
     figure = go.Figure()
     everything = pd.concat(frames.values(), ignore_index=True)
+    focus = next(iter(frames))
     scored = candidates(everything)
     scores = scored[view.y].dropna()
     floor = float(scores.min() - 0.06 * (scores.max() - scores.min() or 1)) if len(scores) else 0.0
-    on_axis = everything[everything.origin.eq("measured") & everything[view.x].notna()]
+    on_axis = everything[everything[view.x].notna()]
+    if view.x == "latency_ms":
+        on_axis = on_axis[on_axis.origin == "measured"]
 
     _scatter(figure, rows := scored[scored.preset.isna()], rows[view.x], rows[view.y], name="trials",
              marker={"color": GREY, "size": 7 if len(rows) < MANY else 5, "opacity": 0.55})
@@ -112,16 +132,11 @@ def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: floa
             _scatter(figure, rows, rows[view.x], y, name=EXTRAS[outcome],
                      marker={"color": colour, "size": 9, "symbol": symbol, "line": {"width": 1.6, "color": colour}})
     for index, (name, frame) in enumerate(frames.items()):
-        _front_line(figure, front_rows(frame, view, budget_ms), view, RUNS[index % len(RUNS)],
+        _front_line(figure, frame, view, budget_ms, RUNS[index % len(RUNS)],
                     "front" if len(frames) == 1 else f"front of {plain(name)}")
-    anchors = on_axis[on_axis.preset.notna() & on_axis[view.y].notna() & (on_axis.run == next(iter(frames)))]
-    _scatter(figure, anchors, anchors[view.x], anchors[view.y], mode="markers+text", name="presets, measured here",
-             text=[plain(name).upper() for name in anchors.preset], textposition="bottom center",
-             marker={"color": ORANGE, "size": 11, "symbol": "diamond"})
-    if published is not None and view.x == "phone_ms":
-        figure.add_scatter(x=published.latency_ms, y=published.top1, mode="markers", name="published")
+    anchors = _anchors(figure, on_axis[on_axis.run == focus], view, floor)
     _picked(figure, everything, view, floor)
-    xs = [*on_axis[view.x][on_axis.outcome.isin(["complete", *view.show]) & on_axis[view.y].notna()], *anchors[view.x]]
+    xs = [*on_axis[view.x][on_axis.outcome.isin(["complete", *view.show]) & on_axis[view.y].notna()], *anchors]
     if view.x == "latency_ms":
         xs.append(budget_ms)
         figure.add_vline(x=budget_ms, line={"color": GREEN, "dash": "dash", "width": 1.5})
@@ -129,30 +144,74 @@ def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: floa
         figure.add_annotation(x=np.log10(budget_ms) if view.log else budget_ms, y=1, yref="paper", yanchor="bottom",
                               showarrow=False, text=f"budget {budget_ms:g} ms", font={"color": GREEN})
     figure.update_layout(
-        xaxis=_axis(X_AXES[view.x], xs, view.log), yaxis={"title": Y_AXES[view.y], "zeroline": False},
+        xaxis=_axis(X_AXES[view.x], xs, view), yaxis=_y_axis(view),
         legend={"orientation": "h", "y": 1.06, "x": 0, "yanchor": "bottom"},
         margin={"t": 30, "r": 10, "b": 10, "l": 10},
-        height=520, hovermode="closest", clickmode="event+select", dragmode="zoom",
-        uirevision=f"{'/'.join(frames)} {view.x} {view.y} {view.log}")
+        height=520, hovermode="closest", clickmode="event+select", dragmode=False)
     return figure
 
 
-def _axis(title: str, values: Sequence[float], log: bool) -> dict[str, Any]:
-    reach = log_range(values) if log else None
-    if reach is None:
-        return {"title": title, "zeroline": False, "rangemode": "normal"}
-    ticks = log_ticks(10 ** reach[0], 10 ** reach[1])
-    return {"title": title + ", log scale", "type": "log", "range": reach, "tickvals": ticks,
-            "ticktext": [f"{tick:g}" for tick in ticks]}
+def _anchors(figure: go.Figure, rows: pd.DataFrame, view: View, floor: float) -> list[float]:
+    """Presets and other anchors measured in the run; those without a score as ticks on the floor. Their places."""
+    presets = rows[rows.preset.notna() & rows[view.y].notna()]
+    _scatter(figure, presets, presets[view.x], presets[view.y], mode="markers+text", name="presets, measured here",
+             text=[plain(name).upper() for name in presets.preset], textposition="bottom center",
+             marker={"color": ORANGE, "size": 11, "symbol": "diamond"})
+    others = rows[rows.anchor.notna() & rows.preset.isna()]
+    for known, name, symbol in ((True, "other anchors", "diamond-open"),
+                                (False, "anchors without a score", "y-up-open")):
+        part = others[others[view.y].notna() == known]
+        if len(part):
+            _scatter(figure, part, part[view.x], part[view.y].fillna(floor), mode="markers+text", name=name,
+                     text=[plain(text).removeprefix("timm:") for text in part.anchor], textposition="top center",
+                     marker={"color": ORANGE, "size": 11, "symbol": symbol, "line": {"width": 2, "color": ORANGE}})
+    return [*presets[view.x], *others[view.x]]
 
 
-def _front_line(figure: go.Figure, rows: pd.DataFrame, view: View, colour: str, name: str) -> None:
+def _axis(title: str, values: Sequence[float], view: View) -> dict[str, Any]:
+    """Fixed for the mouse: Streamlit draws a changed figure anew, and a zoom of plotly's own would be lost with the
+    next trial or click. The view's window is what is zoomed to."""
+    axis: dict[str, Any] = {"title": title, "zeroline": False, "rangemode": "normal", "fixedrange": True}
+    reach = (log_range(values) if view.window is None else [math.log10(edge) for edge in view.window[:2]])
+    if view.log and reach:
+        ticks = log_ticks(10 ** reach[0], 10 ** reach[1])
+        axis |= {"title": title + ", log scale", "type": "log", "range": reach}
+        if len(ticks) > 1:
+            axis |= {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+    elif view.window is not None:
+        axis["range"] = view.window[:2]
+    return axis
+
+
+def _y_axis(view: View) -> dict[str, Any]:
+    axis: dict[str, Any] = {"title": Y_AXES[view.y], "zeroline": False, "fixedrange": True}
+    return axis | ({"range": view.window[2:]} if view.window else {})
+
+
+def around_front(frame: pd.DataFrame, view: View, budget_ms: float) -> tuple[float, float, float, float] | None:
+    """A window that holds the front with its uncertainty and little else; None when there is no front."""
+    rows = front_rows(frame, view, budget_ms)
+    if not len(rows):
+        return None
+    x = rows[view.x].to_numpy(float)
+    y, sd = rows[view.y].to_numpy(float), rows.score_sd.fillna(0).to_numpy(float)
+    right = budget_ms if view.x == "latency_ms" else x.max()
+    low, high = float((y - 2 * sd).min()), float((y + 2 * sd).max())
+    room = 0.05 * (high - low) or 0.01
+    return float(x.min() / 1.1), float(right * 1.08), low - room, high + room
+
+
+def _front_line(figure: go.Figure, frame: pd.DataFrame, view: View, budget_ms: float, colour: str, name: str
+                ) -> None:
+    rows = front_rows(frame, view, budget_ms)
     if not len(rows):
         return
     figure.add_scatter(x=rows[view.x], y=rows[view.y], mode="lines", name=f"{name}, steps",
                        showlegend=False, hoverinfo="skip", line={"color": colour, "shape": "hv", "width": 2})
-    for confirmed, label in ((False, name), (True, f"{name}, confirmed")):
-        part = rows[rows.confirmed.astype(bool) == confirmed]
+    confirmed = rows.confirmed.astype(bool)
+    for part, label, symbol in ((rows[~confirmed], name, "circle-open"),
+                                (rows[confirmed], f"{name}, confirmed", "circle"),
+                                (promising(frame, view, budget_ms), "better in one run, not confirmed", "circle-open")):
         if not len(part):
             continue
         errors: dict[str, Any] = {"error_y": {"type": "data", "array": part.score_sd.fillna(0), "thickness": 1,
@@ -162,8 +221,7 @@ def _front_line(figure: go.Figure, rows: pd.DataFrame, view: View, colour: str, 
                                  "array": part.ci_high_ms - part.latency_ms,
                                  "arrayminus": part.latency_ms - part.ci_low_ms}
         _scatter(figure, part, part[view.x], part[view.y], name=label, **errors,
-                 marker={"color": colour, "size": 11, "symbol": "circle" if confirmed else "circle-open",
-                         "line": {"width": 2.2}})
+                 marker={"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2.2, "color": colour}})
 
 
 def _picked(figure: go.Figure, frame: pd.DataFrame, view: View, floor: float) -> None:
@@ -174,7 +232,7 @@ def _picked(figure: go.Figure, frame: pd.DataFrame, view: View, floor: float) ->
         row = frame[(frame.run == view.pick.run) & (frame.trial == view.pick.trial)]
     else:
         row = frame[frame.preset == view.pick.name].head(1)
-    if len(row) and row[view.x].notna().all() and row.origin.eq("measured").all():
+    if len(row) and row[view.x].notna().all() and (view.x != "latency_ms" or row.origin.eq("measured").all()):
         figure.add_scatter(x=row[view.x], y=row[view.y].fillna(floor).clip(lower=floor), mode="markers", name="chosen",
                            hoverinfo="skip", marker={"symbol": "circle-open", "size": 22, "color": VERMILION,
                                                      "line": {"width": 3}})
@@ -184,7 +242,9 @@ def growth(frame: pd.DataFrame, budget_ms: float, score_floor: float = 0.0) -> p
     """Hypervolume under the budget after each trial: columns trial, minutes since the first, hypervolume."""
     import pandas as pd
 
-    kept = frame[frame.preset.isna() & frame.anchor.isna()]
+    kept = frame[frame.preset.isna() & frame.anchor.isna()].copy()
+    # What a trial was worth when it ended: its own run, not what was confirmed later.
+    kept["score"] = kept.score_run
     usable = kept.index.isin(candidates(kept).index) & (kept.ci_high_ms <= budget_ms)
     ms, score = kept.latency_ms.to_numpy(float), kept.score.to_numpy(float)
     value, values = 0.0, []
@@ -206,12 +266,13 @@ def growth_figure(frames: Mapping[str, pd.DataFrame], budget_ms: float, *, over:
     figure = go.Figure()
     for index, (name, frame) in enumerate(frames.items()):
         rows = growth(frame, budget_ms, score_floor).dropna()
+        rows = rows[rows.hypervolume > 0]
         figure.add_scatter(x=rows[over], y=rows.hypervolume, mode="lines", name=plain(name),
                            line={"shape": "hv", "color": RUNS[index % len(RUNS)], "width": 2})
     figure.update_layout(
-        xaxis_title={"trial": "trials", "minutes": "minutes since the run began"}[over], height=300,
+        xaxis_title=OVER[over], height=300,
         yaxis_title="hypervolume", showlegend=len(frames) > 1, margin={"t": 10, "r": 10, "b": 10, "l": 10},
-        yaxis_rangemode="tozero")
+        yaxis_rangemode="normal")
     return figure
 
 
@@ -222,8 +283,9 @@ def in_words(frame: pd.DataFrame, view: View, budget_ms: float) -> str:
         return f"No complete trial is under {budget_ms:g} ms."
     best = rows.iloc[-1]
     name = str(best.preset).upper() if isinstance(best.preset, str) else f"trial {best.trial}"
-    text = (f"{len(rows)} configuration{'s' if len(rows) > 1 else ''} on the front under {budget_ms:g} ms. The best "
-            f"score is {best.score:.3f}, {name} at {best.latency_ms:.3f} ms")
+    sure = "confirmed " if rows.confirmed.astype(bool).all() else ""
+    text = (f"{len(rows)} {sure}configuration{'s' if len(rows) > 1 else ''} on the front under {budget_ms:g} ms. "
+            f"The best score is {best.score:.3f}, {name} at {best.latency_ms:.3f} ms")
     under = candidates(frame)
     presets = under[under.preset.notna() & (under.ci_high_ms <= budget_ms)].sort_values("score")
     if len(presets):

@@ -33,6 +33,10 @@ def log_range(values: Iterable[float], low: float = 1.12, high: float = 1.15) ->
 def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers from `low` to `high` for a log axis of one or two decades: 1, 2, 5 and more where it is short."""
     reach = high / low
+    if reach < 2.2:
+        size = 0.1 * 10 ** math.floor(math.log10(high))
+        size *= 2 if (high - low) / size > 12 else 1
+        return [round(size * i, 6) for i in range(math.ceil(low / size), math.floor(high / size) + 1)]
     steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if reach < 6 else (1, 1.5, 2, 3, 5, 7) if reach < 30 else (1, 2, 5)
     found, power = [], math.floor(math.log10(low))
     while 10**power <= high:

@@ -10,59 +10,69 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.figures import front as figures
+from dashboard.figures import published
 from dashboard.load import Snapshot
-from dashboard.state import EXTRAS, X_AXES, Ref, View
-from dashboard.views import parts
-
-REFRESH_S = 3.0
+from dashboard.state import EXTRAS, OVER, X_AXES, Y_AXES, Ref, View
+from dashboard.views import live, parts
+from nas.difference import nearest_preset
 
 
 def show() -> None:
-    runs = session.opened()
-    if not runs:
-        session.focus()
-    live = any(run.state == "running" for run in runs)
-    if live:
-        st.toggle("Live: show new trials as they arrive", value=True, key="live",
-                  help="Pause to look at the chart in peace; nothing is lost.")
-    every = REFRESH_S if live and st.session_state.get("live", True) else None
-    st.fragment(_content, run_every=every)()
-
-
-def _content() -> None:
-    runs = session.opened()
+    # What comes and goes has a place of its own: a chart that moves down a place is drawn anew and loses its zoom.
+    with st.container():
+        runs = session.opened()
+        if not runs:
+            session.focus()
+        parts.state_of(runs)
+        live.controls(runs)
     first, view = runs[0], session.view()
     budget = session.budget(first)
-    parts.state_of(runs)
     st.markdown(f"#### {parts.plain(figures.in_words(first.frame, view, budget))}")
     _controls(first, view, budget)
     frames = {run.name: run.frame for run in runs}
     left, right = st.columns([7, 3])
     with left:
         figure = figures.front_figure(frames, view, budget)
-        st.plotly_chart(figure, key="front_chart", on_select=_clicked, selection_mode="points",
-                        config={"displaylogo": False, "scrollZoom": False},
+        st.plotly_chart(figure, key="front_chart", on_select=_clicked, selection_mode=("points", "box"),
+                        config={"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "resetScale2d"]},
                         alt=figures.in_words(first.frame, view, budget))
+        _zoom(first, view, budget)
         _left_out(first.frame, view)
     with right:
         _choice(runs, view, budget)
     _table(first, view, budget)
     _growth(frames, budget, first)
-    session.write_url()
+    _published(view, runs)
 
 
 def _clicked() -> None:
-    """Keep what was clicked as our own state: with the next figure, plotly's selection is gone."""
-    points = (st.session_state.get("front_chart") or {}).get("selection", {}).get("points", [])
-    for point in points:
+    """Keep what was clicked, or the box that was drawn, as our own state: with the next figure plotly's is gone."""
+    found = (st.session_state.get("front_chart") or {}).get("selection", {})
+    for box in found.get("box", []):
+        (x0, x1), (y0, y1) = sorted(map(float, box["x"])), sorted(map(float, box["y"]))
+        if 0 < x0 < x1 and y0 < y1:
+            session.update(window=(x0, x1, y0, y1))
+        return
+    for point in found.get("points", []):
         data: Any = point.get("customdata")
         text = data[0] if isinstance(data, (list, tuple)) and data else data
         if isinstance(text, str) and (ref := Ref.parse(text)):
             session.pick(ref)
 
 
+def _zoom(run: Snapshot, view: View, budget: float) -> None:
+    """The zoom is part of the view, so that it outlives new trials, a click and a copied link."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        near = figures.around_front(run.frame, view, budget)
+        st.button("Zoom to the front", key="zoom_front", icon=":material/zoom_in:",
+                  disabled=near in (None, view.window), on_click=session.update, kwargs={"window": near})
+        st.button("Show everything", key="zoom_out", icon=":material/zoom_out_map:", disabled=view.window is None,
+                  on_click=session.update, kwargs={"window": None})
+        st.caption("The box tool at the chart's corner zooms, too.")
+
+
 def _controls(run: Snapshot, view: View, budget: float) -> None:
-    slider, number, x, log, extras = st.columns([4, 1.4, 2.6, 1, 4], vertical_alignment="bottom")
+    slider, number, x, y, log = st.columns([4, 1.5, 2.6, 2.2, 1], vertical_alignment="bottom")
     measured = run.frame.latency_ms[run.frame.origin == "measured"].dropna()
     low, high = (float(measured.min()), float(measured.max())) if len(measured) else (0.1 * budget, 2 * budget)
     step = 10 ** math.floor(math.log10(max(high - low, 1e-3) / 200))
@@ -75,22 +85,36 @@ def _controls(run: Snapshot, view: View, budget: float) -> None:
                       step=step * 10, value=budget, format="%g", label_visibility="collapsed")
     with x:
         session.bound(st.selectbox, "Horizontal axis", "x", options=parts.axes(X_AXES, run.frame),
-                      format_func=X_AXES.get)
+                      format_func=X_AXES.get, also={"window": None})
+    with y:
+        session.bound(st.selectbox, "Vertical axis", "y", options=parts.axes(Y_AXES, run.frame),
+                      format_func=Y_AXES.get, also={"window": None})
     with log:
         session.bound(st.toggle, "Log", "log")
-    with extras:
-        options = [name for name in EXTRAS if name != "published" or view.x == "phone_ms"]
-        session.bound(st.pills, "Also show", "show", options=options, format_func=EXTRAS.get, selection_mode="multi",
-                      value=[name for name in view.show if name in options], to=tuple)
+    with st.container():
+        _extras(run, view)
+
+
+def _extras(run: Snapshot, view: View) -> None:
+    counts = run.frame.outcome.value_counts()
+    options = [name for name in EXTRAS if counts.get(name)]
+    if options:
+        session.bound(st.pills, "Also show", "show", options=options, selection_mode="multi", to=tuple,
+                      label_visibility="collapsed", value=[name for name in view.show if name in options],
+                      format_func=lambda name: f"show {EXTRAS[name]} ({counts[name]})")
 
 
 def _left_out(frame: pd.DataFrame, view: View) -> None:
-    predicted = int((frame.origin == "predicted").sum())
-    notes = ["Bars: 95 % interval of latency, standard deviation of the score."]
-    if predicted and view.x == "latency_ms":
-        notes.append(f"{predicted} trials are not drawn: their latency was only predicted, far over the budget.")
+    notes = ["Bars: 95 % interval of latency, standard deviation of the score. Filled circles are confirmed by several "
+             "seeds and measured side by side, rings by one run."]
+    if view.x == "latency_ms":
+        if predicted := int((frame.origin == "predicted").sum()):
+            notes.append(f"{predicted} trials are not drawn: their latency was only predicted, far over the budget.")
+        unmeasured = int((frame.outcome.eq("failed") & frame.latency_ms.isna()).sum())
+        if "failed" in view.show and unmeasured:
+            notes.append(f"{unmeasured} failed before they were measured; the axes of parameters and GMACs show them.")
     if set(view.show) & {"over_budget", "failed"}:
-        notes.append("Trials without a score stand on the lowest line.")
+        notes.append("What has no score stands on the lowest line.")
     st.caption(" ".join(notes))
 
 
@@ -102,8 +126,8 @@ def _choice(runs: list[Snapshot], view: View, budget: float) -> None:
     session.bound(st.selectbox, "Chosen configuration", "pick", options=options, index=None,
                   placeholder="Click a point, or choose here", format_func=lambda ref: session.label(ref, runs))
     if view.pick is None:
-        st.caption("A click on a point shows it here. Rings on the blue line are the front: nothing measured is both "
-                   "faster and better.")
+        st.caption("A click on a point shows it here. The points on the blue line are the front: nothing measured is "
+                   "both faster and better.")
         return
     parts.card(view.pick, runs, budget)
 
@@ -123,15 +147,39 @@ def _row(rows: pd.DataFrame) -> None:
 
 
 def _growth(frames: dict[str, pd.DataFrame], budget: float, run: Snapshot) -> None:
-    st.markdown("##### Progress of the search")
-    over = "minutes" if st.toggle("Over time instead of trials", key="growth_over") else "trial"
+    left, right = st.columns([4, 2], vertical_alignment="bottom")
+    left.markdown("##### Progress of the search")
+    with right:
+        over = session.bound(st.segmented_control, "Progress over", "over", options=list(OVER), required=True,
+                             format_func={"trial": "over trials", "minutes": "over time"}.get,
+                             label_visibility="collapsed")
     floor = float(run.meta.get("score_floor", 0.0))
     grown = figures.growth(run.frame, budget, floor)
     last = grown.hypervolume.iloc[-1] if len(grown) else 0.0
     words = (f"Hypervolume of {run.name} under {budget:g} ms after {len(grown)} trials: {last:.4f}. It is the area "
-             "between the front and the corner of budget and worst score, as a share of the budget; presets are not "
-             "counted.")
+             "between the front and the corner of budget and worst score, as a share of the budget, from single runs; "
+             "presets are not counted.")
     st.plotly_chart(figures.growth_figure(frames, budget, over=over, score_floor=floor), key="growth_chart", alt=words,
                     config={"displaylogo": False})
-    st.caption(words)
+    st.caption(parts.plain(words))
 
+
+def _published(view: View, runs: list[Snapshot]) -> None:
+    """Others' figures in a chart of their own: another device, another task, another axis."""
+    with st.expander("What was published: presets and their peers on phones, ImageNet top-1",
+                     icon=":material/menu_book:", key="published", on_change="rerun") as opened:
+        if not opened.open:
+            return
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        where = left.selectbox("Published for", published.places(), key="published_where")
+        taught = right.toggle("With a teacher", key="published_taught", help="Networks trained by distillation.")
+        rows = published.selection(where, distilled=taught)
+        if not len(rows):
+            st.caption("Nothing was published for this device that way.")
+            return
+        found = session.resolve(view.pick, runs) if view.pick else None
+        near = nearest_preset(found[0]) if found else None
+        words = published.published_words(rows, where)
+        st.plotly_chart(published.published_figure(rows, near), key="published_chart", alt=words,
+                        config={"displaylogo": False})
+        st.caption(parts.plain(words))

@@ -32,7 +32,7 @@ def plain(text: object) -> str:
 
 def axes(known: dict[str, str], frame: pd.DataFrame) -> list[str]:
     """The axes that a run has figures for."""
-    return [name for name in known if name in frame and frame[name].notna().any()] or ["latency_ms"]
+    return [name for name in known if name in frame and frame[name].notna().any()] or list(known)[:1]
 
 
 def state_of(runs: list[Snapshot]) -> None:
@@ -80,7 +80,11 @@ def card(ref: Ref, runs: list[Snapshot], budget_ms: float, *, wide: bool = False
         st.info("That trial is not in the chosen runs, or it never got a configuration.")
         return
     config, record = found
-    name, left, right = st.columns([2, 3, 3]) if wide else (st, *st.columns(2))
+    name = st.container()
+    if wide:
+        name, left, right = st.columns([2, 3, 3])
+    else:
+        left, right = st.columns(2)
     name.markdown(f"**{plain(session.label(ref, runs))}**")
     if record is not None:
         metrics(record, budget_ms, left, right)

@@ -84,10 +84,53 @@ def test_hypervolume_only_grows_and_ends_at_the_run_s(frame: pd.DataFrame) -> No
     usable = front.candidates(frame[frame.preset.isna()])
     usable = usable[usable.ci_high_ms <= BUDGET]
     assert grown.hypervolume.iloc[-1] == pytest.approx(
-        hypervolume(usable.latency_ms, usable.score, budget_ms=BUDGET, score_floor=0))
+        hypervolume(usable.latency_ms, usable.score_run, budget_ms=BUDGET, score_floor=0))
     assert len(front.growth_figure({"demo": frame}, BUDGET, over="minutes").data) == 1
 
 
 def test_an_empty_run_has_a_chart_too(frame: pd.DataFrame) -> None:
     front.front_figure({"demo": frame.iloc[:0]}, VIEW, BUDGET)
     assert len(front.growth(frame.iloc[:0], BUDGET)) == 0
+
+
+def test_confirmed_points_are_told_from_single_runs(frame: pd.DataFrame) -> None:
+    figure = front.front_figure({"demo": frame}, VIEW, BUDGET)
+    assert trace(figure, "front, confirmed").marker.symbol == "circle"
+    single = front.promising(frame, VIEW, BUDGET)
+    assert len(single)
+    assert not single.confirmed.any()
+    assert trace(figure, "better in one run, not confirmed").marker.symbol == "circle-open"
+    alone = frame.assign(confirmed=False)
+    assert len(front.promising(alone, VIEW, BUDGET)) == 0
+    assert trace(front.front_figure({"demo": alone}, VIEW, BUDGET), "front").marker.symbol == "circle-open"
+
+
+def test_an_anchor_without_a_score_has_its_place(frame: pd.DataFrame) -> None:
+    drawn = trace(front.front_figure({"demo": frame}, VIEW, BUDGET), "anchors without a score")
+    assert list(drawn.text) == ["repvit_m0_9"]
+    assert drawn.x[0] == frame[frame.anchor.notna()].latency_ms.item()
+    assert "repvit_m0_9" in front.hover(frame[frame.anchor.notna()])[0]
+
+
+def test_failed_trials_stand_on_the_axes_that_know_them(frame: pd.DataFrame) -> None:
+    failed = (frame.outcome == "failed").sum()
+    shown = VIEW.replace(show=("failed",), x="gmacs")
+    assert len(trace(front.front_figure({"demo": frame}, shown, BUDGET), "failed").x) == failed
+
+
+def test_published_figures_stay_on_their_device() -> None:
+    from dashboard.figures import published
+
+    frame = published.published()
+    where = published.places()[0]
+    assert set(frame[frame["where"] == where].preset.dropna()) == {"t8", "t12", "s12", "sa12", "sa24", "sa36", "ma36"}
+    for place in published.places():
+        for distilled in (False, True):
+            rows = published.selection(place, distilled=distilled)
+            assert set(rows["where"]) <= {place}
+            if len(rows):
+                drawn = [t for t in published.published_figure(rows, "t8").data if t.mode != "lines"]
+                assert sum(len(t.x) for t in drawn) >= len(rows)
+    rows = published.selection(where, distilled=False)
+    assert "another device and task" in published.published_words(rows, where)
+    assert trace(published.published_figure(rows, "t8"), "nearest to the chosen one").x[0] == pytest.approx(0.815)
