@@ -24,7 +24,7 @@ from nas.latency.cache import cache_folder
 from nas.latency.devices import check_setting, runtime
 from nas.latency.measurement import Measurement
 from nas.latency.network import Network
-from nas.latency.protocol import VERSIONS, Runtime, Session, Setting
+from nas.latency.protocol import HALF_WIDTH, VERSIONS, Runtime, Session, Setting
 from nas.latency.reference import nearest, session_of, unit_ms
 from nas.run import now
 
@@ -58,7 +58,8 @@ def measure_here(request: dict[str, Any], tell: Tell) -> list[Measurement]:
     with FileLock(cache_folder() / f"{chosen.lock}.lock"):
         clock.enter("measure")
         if protocol == "interleaved":
-            found = _interleaved(chosen, setting, networks, sessions, against, request.get("budget_ms"))
+            found = _interleaved(chosen, setting, networks, sessions, against, request.get("budget_ms"),
+                                 request.get("half_width", HALF_WIDTH))
         else:
             found = [_published(protocol, chosen, setting, network, sessions[index] if sessions else None)
                      for index, network in enumerate(networks)]
@@ -86,12 +87,12 @@ class _Stages:
 
 
 def _interleaved(chosen: Runtime, setting: Setting, networks: list[Network], sessions: list[Session],
-                 against: str, budget_ms: float | None) -> list[dict[str, Any]]:
+                 against: str, budget_ms: float | None, half_width: float) -> list[dict[str, Any]]:
     reference = session_of(against, chosen.name, setting)
     kind = reference.clock
     rng = np.random.default_rng([int(network.key, 16) for network in networks])
     unit = unit_ms(against, chosen.name, setting)
-    enough = protocols.precise(kind, budget_ratio=budget_ms / unit if budget_ms else None, widen=WIDEN)
+    enough = protocols.precise(kind, half_width, budget_ratio=budget_ms / unit if budget_ms else None, widen=WIDEN)
     drifted = False
     for _ in range(2):
         samples = protocols.interleave(sessions, reference, enough=enough, rng=rng)
@@ -104,7 +105,7 @@ def _interleaved(chosen: Runtime, setting: Setting, networks: list[Network], ses
         ratio, low, high = samples.ratio(trial, kind)
         half = WIDEN * ratio
         low, high = ratio - np.hypot(ratio - low, half), ratio + np.hypot(high - ratio, half)
-        narrow = (high - low) / 2 <= (protocols.HALF_WIDTH + protocols.WIDE) * ratio
+        narrow = (high - low) / 2 <= (HALF_WIDTH + protocols.WIDE) * ratio
         flags = [] if narrow or "capped" not in samples.flags else ["capped"]
         if budget_ms and low * unit <= budget_ms <= high * unit:
             flags.append("undecided")

@@ -54,6 +54,11 @@ def stored_reference(place: dict[str, Any]) -> Path:
     return _path("references", place)
 
 
+def stored_predictor(place: dict[str, Any]) -> Path:
+    """Where the measurements that calibrate this device's predictor are kept."""
+    return _path("predictors", place)
+
+
 class Entry:
     """One measurement in the cache."""
 

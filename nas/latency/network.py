@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,14 +96,24 @@ class Network:
 
     @cached_property
     def skeleton(self) -> Any:
-        """The fused FastViT on torch's meta device: shapes without numbers, made in a tenth of a second."""
+        """The fused FastViT on torch's meta device: shapes without numbers.
+
+        Arithmetic is slow there. The blocks of one stage are alike once fused, so one is fused and copied, and
+        branches, which fusing removes, are not built: a twentieth of a second instead of up to two.
+        """
         import torch
+        from torch import nn
 
         from fastvit import FastViT, reparameterize
 
         assert self.config is not None
         with torch.device("meta"):
-            return reparameterize(FastViT(self.config))
+            fused = reparameterize(FastViT(self.config.replace(depths=(1,) * len(self.config.depths), branches=0)))
+        fused.config = self.config
+        for layers, depth in zip(fused.stages, self.config.depths, strict=True):
+            block, = layers.blocks
+            layers.blocks = nn.Sequential(block, *(copy.deepcopy(block) for _ in range(depth - 1)))
+        return fused
 
     def module(self, resolution: int) -> torch.nn.Module:
         """The deployed network with random weights, in eval mode."""

@@ -13,20 +13,21 @@ from nas.latency.devices import canonical, check_device, check_setting, runtime
 from nas.latency.measurement import Measurement
 from nas.latency.network import Network
 from nas.latency.process import BENCH
-from nas.latency.protocol import VERSIONS, Setting
+from nas.latency.protocol import HALF_WIDTH, VERSIONS, Setting
 
 Target = FastViTConfig | str
 
 
 def measure(target: Target, device: str = "onnxruntime", *, resolution: int = 256, batch: int = 1, threads: int = 1,
             precision: str | None = None, protocol: str = "interleaved", budget_ms: float | None = None,
-            fresh: bool = False, time_limit_s: float | None = None, name: str = "") -> Measurement:
+            half_width: float = HALF_WIDTH, fresh: bool = False, time_limit_s: float | None = None,
+            name: str = "") -> Measurement:
     """Latency of the deployed form of `target` (a configuration or "timm:NAME") with random weights.
 
     A value measured before under the same conditions on this machine is reused unless `fresh`. With a budget,
     measuring ends as soon as the network is over it beyond doubt, and goes on longer while the budget lies
-    inside the interval. `time_limit_s` (else the runtime's own) holds for converting and for measuring, each.
-    Without `precision` it is the first that the device offers.
+    inside the interval; `half_width` is the relative one that is aimed at. `time_limit_s` (else the runtime's own)
+    holds for converting and for measuring, each. Without `precision` it is the first that the device offers.
 
     Raises:
         UsageError: device, protocol or a setting is unknown.
@@ -34,14 +35,14 @@ def measure(target: Target, device: str = "onnxruntime", *, resolution: int = 25
         Failure: the runtime failed, crashed or hung.
     """
     return measure_many([target], device, resolution=resolution, batch=batch, threads=threads, precision=precision,
-                        protocol=protocol, budget_ms=budget_ms, fresh=fresh, time_limit_s=time_limit_s,
-                        names=[name] if name else None)[0]
+                        protocol=protocol, budget_ms=budget_ms, half_width=half_width, fresh=fresh,
+                        time_limit_s=time_limit_s, names=[name] if name else None)[0]
 
 
 def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, resolution: int = 256, batch: int = 1,
                  threads: int = 1, precision: str | None = None, protocol: str = "interleaved",
-                 budget_ms: float | None = None, fresh: bool = False, time_limit_s: float | None = None,
-                 names: Sequence[str] | None = None) -> list[Measurement]:
+                 budget_ms: float | None = None, half_width: float = HALF_WIDTH, fresh: bool = False,
+                 time_limit_s: float | None = None, names: Sequence[str] | None = None) -> list[Measurement]:
     """Several networks interleaved in one session, for the finest comparison among them. Raises as `measure`."""
     if protocol not in VERSIONS:
         raise UsageError(f"--protocol {protocol}: expected one of {', '.join(VERSIONS)}")
@@ -57,7 +58,8 @@ def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, reso
     missing = [index for index, one in enumerate(found) if one is None]
     if missing:
         request: dict[str, Any] = {"targets": [networks[index].to_dict() for index in missing], "device": device,
-                                   "setting": asdict(setting), "protocol": protocol, "budget_ms": budget_ms}
+                                   "setting": asdict(setting), "protocol": protocol, "budget_ms": budget_ms,
+                                   "half_width": half_width}
         answers = BENCH.ask(request, (time_limit_s or chosen.limit_s) * len(missing))
         for index, answer in zip(missing, answers, strict=True):
             found[index] = fresh_one = Measurement.from_dict(answer)

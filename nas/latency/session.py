@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nas.latency.noise import Noise
-from nas.latency.protocol import Calls, Session
+from nas.latency.protocol import HALF_WIDTH, Calls, Session
 
 BLOCK_S = 0.02  # one block of inferences: long against the timer, short against the machine's moods
 MIN_ROUNDS, MAX_ROUNDS = 9, 400
-HALF_WIDTH = 0.02
 CAP_S = 4.0  # or MIN_ROUNDS, if those take longer
 WIDE = 0.012  # an interval with the widening for what sessions differ in may be this much wider
 CONTAMINATED = 0.02  # share of a wall-clock block that its threads spent waiting for a core

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fastvit import PRESETS, FastViT, FastViTConfig, reparameterize
+from nas.latency.network import Network
 from nas.latency.onnx_graph import to_onnx
 from space import SearchSpace
 
@@ -84,3 +85,15 @@ def test_shapes_alone_make_a_network_that_can_be_timed() -> None:
 def test_an_unfused_model_is_refused() -> None:
     with pytest.raises(ValueError, match="reparameterize"):
         to_onnx(FastViT(PRESETS["t8"]))
+
+
+@pytest.mark.parametrize("name", ["sa12", "random0", "random1", "random2", "baselines"])
+def test_a_network_that_is_timed_has_the_shapes_of_the_deployed_one(name: str) -> None:
+    config = configs()[name]
+    with torch.device("meta"):
+        deployed = reparameterize(FastViT(config))
+    found = Network(config=config).skeleton
+    assert {key: value.shape for key, value in found.state_dict().items()} == {
+        key: value.shape for key, value in deployed.state_dict().items()}
+    assert [type(module) for module in found.modules()] == [type(module) for module in deployed.modules()]
+    assert to_onnx(found, 64).graph.node == to_onnx(deployed, 64).graph.node
