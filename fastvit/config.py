@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import Any
 
 STAGES = 4
@@ -158,20 +159,22 @@ class FastViTConfig:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        return {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in _field_names()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FastViTConfig:
         if not isinstance(values, Mapping):
             raise ValueError(f"{values!r}: expected an object with the fields of a FastViTConfig")
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            fields = ", ".join(sorted(known))
+        if unknown := sorted(set(values) - set(_field_names())):
+            fields = ", ".join(sorted(_field_names()))
             raise ValueError(f"{unknown[0]!r} is no field of a FastViTConfig; the fields are {fields}")
         required = ("depths", "widths", "mlp_ratios", "mixers")
         if missing := [name for name in required if name not in values]:
             raise ValueError(f"the configuration lacks {', '.join(missing)}")
-        return cls(**values)
+        try:
+            return _made(json.dumps(values))
+        except TypeError:  # numpy's numbers and the like
+            return cls(**values)
 
     def to_json(self, indent: int | None = None) -> str:
         return json.dumps(self.to_dict(), indent=indent)
@@ -186,9 +189,13 @@ class FastViTConfig:
 
     def key(self) -> str:
         """Stable hash of the deployed architecture, 16 hex digits; equal configurations share it."""
-        values = {k: v for k, v in self.to_dict().items() if k not in _TRAINING_ONLY}
-        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        found: str | None = self.__dict__.get("_key")
+        if found is None:
+            values = {k: v for k, v in self.to_dict().items() if k not in _TRAINING_ONLY}
+            canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+            found = hashlib.sha256(canonical.encode()).hexdigest()[:16]
+            object.__setattr__(self, "_key", found)  # a search asks for it thousands of times
+        return found
 
     def describe(self) -> str:
         """The configuration in words, without what is as in every published preset."""
@@ -210,3 +217,14 @@ class FastViTConfig:
         if self.stem_stride != 4:
             words.append(f"stem stride {self.stem_stride}")
         return ", ".join(words)
+
+
+@cache
+def _field_names() -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(FastViTConfig))
+
+
+@lru_cache(maxsize=16384)
+def _made(text: str) -> FastViTConfig:
+    """Validated once, however often a run's trials are read."""
+    return FastViTConfig(**json.loads(text))

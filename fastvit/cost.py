@@ -8,6 +8,7 @@ layers (as in Radosavovic et al., CVPR 2020), for one image.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fastvit.config import SE_RATIO, SMALL_KERNEL, STAGES, FastViTConfig
 
@@ -90,10 +91,18 @@ def cost(config: FastViTConfig, resolution: int | tuple[int, int] = 256, num_cla
     if form not in ("fused", "train"):
         raise ValueError(f"form = {form!r}: must be fused or train")
     height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
+    # Configurations that differ in branches alone are equal, so these are named.
+    return _cost(config, config.branches if form == "train" else None, height, width, num_classes, in_channels)
+
+
+@lru_cache(maxsize=8192)  # a search asks for the same few hundred before every trial
+def _cost(config: FastViTConfig, branches: int | None, height: int, width: int, num_classes: int,
+          in_channels: int) -> Cost:
+    """`branches` None: the fused form."""
     blocks = []
 
     def count() -> _Count:
-        return _Count(form == "train", config.branches)
+        return _Count(branches is not None, branches or 0)
 
     c = config.widths[0]
     stem = count()

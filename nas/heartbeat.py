@@ -191,13 +191,15 @@ def _went_on(trial: FrozenTrial) -> bool:
 
 
 def _try_again(run: Run, trial: FrozenTrial, record: dict[str, Any], deaths: int) -> None:
+    from optuna.trial import TrialState, create_trial
+
     kept = {key: value for key, value in trial.user_attrs.items() if key != "record"}
     kept |= {"retry_of": trial.number, "deaths": deaths}
     if record.get("scores"):
         kept["scores"] = record["scores"]
-    # Killed while its configuration was being drawn: what the queue had fixed is all there is of it.
-    params = trial.system_attrs.get("fixed_params") or trial.params
-    run.study.enqueue_trial(params, user_attrs=kept)
+    fixed = {key: value for key, value in trial.system_attrs.items() if key == "fixed_params"}
+    run.study.add_trial(create_trial(state=TrialState.WAITING, params=trial.params, system_attrs=fixed,
+                                     distributions=trial.distributions, user_attrs=kept))
 
 
 def close(run: Run, trial: FrozenTrial, record: dict[str, Any]) -> None:

@@ -92,9 +92,10 @@ def enqueue_presets(run: Run) -> None:
     there = {trial.user_attrs.get("preset") for trial in run.study.get_trials(deepcopy=False)}
     for preset, config in PRESETS.items():
         if preset not in there:
-            known = config in space
-            run.study.enqueue_trial(space.encode(config) if known else {},
-                                    user_attrs={"preset": preset} | ({} if known else {"config": config.to_dict()}))
+            if config in space:
+                space.enqueue(run.study, config, {"preset": preset})
+            else:
+                run.study.enqueue_trial({}, user_attrs={"preset": preset, "config": config.to_dict()})
 
 
 def launch(run: Run, args: argparse.Namespace) -> int:

@@ -140,6 +140,7 @@ class Run:
         self.path, self.meta, self.url = path, meta, url
         self._attrs: dict[str, Any] = {}
         self._attrs_read = -math.inf
+        self._ended: dict[int, TrialRecord] = {}
 
     @classmethod
     def create(cls, path: Path, meta: dict[str, Any], url: str | None = None) -> Run:
@@ -373,7 +374,16 @@ class Run:
             if isinstance(error, UsageError):
                 raise
             raise UsageError(self._damaged()) from None
-        return [_record(trial) for trial in trials if trial.state.name != "WAITING"]
+        found = []
+        for trial in trials:
+            record = self._ended.get(trial.number)
+            if record is None and trial.state.name != "WAITING":
+                record = _record(trial)
+                if trial.state.is_finished():  # what has ended does not change any more
+                    self._ended[trial.number] = record
+            if record is not None:
+                found.append(record)
+        return found
 
     def frame(self) -> pd.DataFrame:
         """One row a trial: the columns of TrialRecord.row()."""

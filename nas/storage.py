@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from optuna.storages import BaseStorage
 from optuna.storages.journal import BaseJournalBackend
+from optuna.trial import TrialState
 
 from nas.errors import Failure, NotAvailable, UsageError
 
@@ -89,10 +90,21 @@ class Journal(BaseJournalBackend):
                 # A full disk takes the first part of a write and says nothing.
                 if (written := file.write(data)) != len(data):
                     raise OSError(errno.ENOSPC, f"{written} of {len(data)} bytes written")
-                os.fsync(file.fileno())
+                if any(map(_lasting, logs)):
+                    os.fsync(file.fileno())
             except OSError:
                 file.truncate(end)
                 raise
+
+
+def _lasting(entry: dict[str, Any]) -> bool:
+    """Whether a power cut must not undo this: what studies hold, and every trial's end. All that was appended
+    before is flushed with it; a kill alone undoes nothing that was written."""
+    from optuna.storages.journal._storage import JournalOperation as Operation
+
+    code = entry.get("op_code")
+    return (code in (Operation.CREATE_STUDY, Operation.SET_STUDY_USER_ATTR)
+            or (code == Operation.SET_TRIAL_STATE_VALUES and TrialState(entry["state"]).is_finished()))
 
 
 def whole(file: IO[bytes]) -> int:

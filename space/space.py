@@ -17,6 +17,7 @@ import numpy as np
 from fastvit.config import MIXERS, STAGES, UNUSED_KERNEL, FastViTConfig
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.trial import BaseTrial
 
 Choices = tuple[Any, ...]
@@ -158,10 +159,17 @@ class SearchSpace:
         mixers = [choose(self._mixer_dimension(stage)) for stage in range(STAGES)]
         values: dict[str, list[Any]] = {key: [UNUSED_KERNEL] * count for key, (_, count) in _FIELDS.items()}
         values["mixers"] = mixers
-        for dimension in self._dimensions(mixers):
+        known = self._by_mixers.get(tuple(mixers))
+        if known is None:
+            known = self._by_mixers[tuple(mixers)] = tuple(self._dimensions(mixers))
+        for dimension in known:
             values[dimension.field][dimension.index] = choose(dimension)
         entries: dict[str, Any] = {key: tuple(chosen) for key, chosen in values.items()}
         return FastViTConfig(**entries, **self.fixed)
+
+    @cached_property
+    def _by_mixers(self) -> dict[tuple[str, ...], tuple[Dimension, ...]]:
+        return {}
 
     @cached_property
     def dimensions(self) -> tuple[Dimension, ...]:
@@ -210,6 +218,21 @@ class SearchSpace:
             raise ValueError(f"{', '.join(differing)} of the configuration differ from what the space "
                              f"{self.name!r} fixes")
         return params
+
+    def enqueue(self, study: Study, config: FastViTConfig, user_attrs: dict[str, Any] | None = None) -> None:
+        """Put a configuration in a study's queue, its parameters with it.
+
+        Optuna's enqueue_trial leaves them to be suggested one by one, each a write of its own.
+
+        Raises:
+            ValueError: the configuration is not in the space.
+        """
+        from optuna.trial import FixedTrial, TrialState, create_trial
+
+        chosen = FixedTrial(self.encode(config))
+        self.suggest(chosen)
+        study.add_trial(create_trial(state=TrialState.WAITING, params=chosen.params,
+                                     distributions=chosen.distributions, user_attrs=user_attrs))
 
     def __contains__(self, config: object) -> bool:
         if not isinstance(config, FastViTConfig):

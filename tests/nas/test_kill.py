@@ -35,7 +35,7 @@ def begin(path: Path, configs: int) -> Run:
     run = start(args)
     rng = np.random.default_rng(1)
     for _ in range(configs):
-        run.study.enqueue_trial(SPACE.encode(SPACE.sample(rng)))
+        SPACE.enqueue(run.study, SPACE.sample(rng))
     return run
 
 

@@ -170,7 +170,7 @@ def shared_run(folder: Path, name: str, url: str, configs: int) -> Run:
 
     rng = np.random.default_rng(1)
     for _ in range(configs):
-        run.study.enqueue_trial(SPACE.encode(SPACE.sample(rng)))
+        SPACE.enqueue(run.study, SPACE.sample(rng))
     return run
 
 
