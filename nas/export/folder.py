@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -10,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +23,7 @@ from nas.export.formats import Artefact, format_named, require
 from nas.export.images import probe_images
 from nas.export.parity import compare, module_runner, stressed, worst
 from nas.export.variant import SHEET, Variant, check_name, read_sheet
-from nas.files import write_json
+from nas.files import swap_folders, write_atomic, write_json
 from nas.run import now
 
 SUMS = "SHA256SUMS"
@@ -79,18 +80,34 @@ def export(variant: Variant, to: str | Path, formats: Sequence[str] = ("timm", "
     target = destination(variant.name, to)
     for name in formats:
         format_named(name)
+    with _aside(variant, Path(to), formats) as (aside, failed):
+        if target.exists():
+            raise UsageError(f"{target} was made by somebody else meanwhile; choose another --name")
+        os.rename(aside, target)
+    return Exported(target, failed)
+
+
+def update(variant: Variant, target: Path, formats: Sequence[str]) -> Exported:
+    """Replace the variant's folder `target` by one with what `variant` holds now, whole or not at all.
+
+    Raises as `export`; the folder is then as it was.
+    """
+    with _aside(variant, target.parent, formats) as (aside, failed):
+        swap_folders(aside, target)
+    return Exported(target, failed)
+
+
+@contextlib.contextmanager
+def _aside(variant: Variant, to: Path, formats: Sequence[str]) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The whole folder under another name, and its failed formats; what is left of it afterwards is removed."""
     aside = Path(tempfile.mkdtemp(dir=to, prefix=f".{variant.name}."))
     try:
         failed = fill(variant, aside, tuple(dict.fromkeys(("timm", *formats))))
         for path in (aside, *aside.rglob("*")):  # some writers leave files that only their owner reads
             path.chmod(0o755 if path.is_dir() else 0o644)
-        if target.exists():
-            raise UsageError(f"{target} was made by somebody else meanwhile; choose another --name")
-        os.rename(aside, target)
-    except BaseException:
+        yield aside, failed
+    finally:
         shutil.rmtree(aside, ignore_errors=True)
-        raise
-    return Exported(target, failed)
 
 
 def fill(variant: Variant, folder: Path, formats: Sequence[str]) -> dict[str, str]:
@@ -98,6 +115,7 @@ def fill(variant: Variant, folder: Path, formats: Sequence[str]) -> dict[str, st
     from fastvit.fuse import reparameterize
     from nas.export.card import card
     from nas.export.recipe import recipe_yaml
+    from nas.train.recipe import Recipe
 
     probes = probe_images(variant.resolution)
     if variant.options.calibration is not None:
@@ -146,7 +164,12 @@ def fill(variant: Variant, folder: Path, formats: Sequence[str]) -> dict[str, st
         write_json(folder / "latency.json", variant.latency)
     write_json(folder / SHEET, _sheet(variant, written, failed))
     write_json(folder / "parity.json", parity)
-    (folder / "recipe.yaml").write_text(recipe_yaml(variant.name, variant.config, variant.resolution))
+    recipe = variant.recipe or Recipe(resolution=variant.resolution)
+    teacher = variant.provenance.get("training", {}).get("teacher")
+    (folder / "recipe.yaml").write_text(recipe_yaml(
+        variant.name, variant.config, recipe, variant.num_classes, variant.mean, variant.std, teacher))
+    for name, text in variant.extra.items():
+        write_atomic(folder / name, text)
     (folder / "README.md").write_text(card(variant, written, failed, parity), encoding="utf-8")
     write_sums(folder)
     return failed
@@ -158,7 +181,7 @@ def _sheet(variant: Variant, written: dict[str, Any], failed: dict[str, str]) ->
             "class_names": list(variant.class_names), "weights": variant.weights, "made": now(),
             "mean": list(variant.mean), "std": list(variant.std),
             "provenance": variant.provenance, "accuracy": variant.accuracy, "latency": variant.latency,
-            "versions": versions(), "formats": written, "failed_formats": failed}
+            "options": variant.options.to_dict(), "versions": versions(), "formats": written, "failed_formats": failed}
 
 
 def first_line(error: BaseException) -> str:

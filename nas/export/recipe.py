@@ -1,41 +1,41 @@
-"""The recipe of the paper (Vasu et al., ICCV 2023, section 4.1) as arguments of timm's train script."""
+"""A recipe as arguments of timm's train script."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastvit.config import FastViTConfig
-from nas.export.variant import MEAN, STD
+from nas.train.recipe import Recipe
 
-# ImageNet-1K, 300 epochs at 256 px, no gradient clipping.
-PAPER: dict[str, Any] = {
-    "epochs": 300, "batch_size": 1024, "opt": "adamw", "lr": 1e-3, "min_lr": 1e-5, "weight_decay": 0.05,
-    "sched": "cosine", "warmup_epochs": 5, "warmup_lr": 1e-6, "aa": "rand-m9-mstd0.5-inc1", "mixup": 0.8,
-    "cutmix": 1.0, "reprob": 0.25, "remode": "pixel", "smoothing": 0.1, "model_ema_decay": 0.9995, "crop_pct": 0.9,
-    "interpolation": "bicubic",
-}
-# What section 4.1 changes for 384 px.
-FINE_TUNE: dict[str, Any] = {"epochs": 30, "lr": 5e-6, "weight_decay": 1e-8, "warmup_epochs": 0}
+_OURS = ("resolution", "epoch_images", "seed", "drop_path")
 
 
-def recipe_yaml(name: str, config: FastViTConfig, resolution: int) -> str:
+def recipe_yaml(name: str, config: FastViTConfig, recipe: Recipe, num_classes: int, mean: Sequence[float],
+                std: Sequence[float], teacher: str | None = None) -> str:
     """The recipe for `timm`'s train.py: `python train.py --data-dir DIR --config recipe.yaml`."""
     import yaml
 
     from fastvit.timm import expressible_in_timm
 
     found = expressible_in_timm(config)
-    head = {"model": name if found is None else found[0]}
+    head: dict[str, Any] = {"model": name if found is None else found[0]}
     if found is not None:
-        head["model_kwargs"] = found[1]  # type: ignore[assignment]
+        head["model_kwargs"] = found[1]
+    rate = config.drop_path if recipe.drop_path is None else recipe.drop_path
+    values = {k: v for k, v in recipe.to_dict().items() if k not in _OURS and v is not None}
     rest: dict[str, Any] = {
-        "input_size": [3, resolution, resolution], "drop_path": config.drop_path, "mean": list(MEAN), "std": list(STD),
-        **PAPER, "model_ema": True, "amp": True}
+        "num_classes": num_classes, "input_size": [3, recipe.resolution, recipe.resolution], "drop_path": rate,
+        "mean": list(mean), "std": list(std), **values, "train_interpolation": "random", "model_ema": True, "amp": True,
+        "amp_dtype": "bfloat16", "seed": recipe.seed}
     intro = [f"# {name}: {config.describe()}",
              "# timm's train script: python train.py --data-dir DIR --config recipe.yaml",
-             "# batch_size is the total of the paper; divide it by the number of processes."]
+             "# batch_size is the total; divide it by the number of processes."]
     if found is None:
         intro.append(f"# Stock timm cannot express this network: import {name} (beside this file) before the script,")
         intro.append(f'# python -c "import {name}, runpy; runpy.run_path(\'train.py\', run_name=\'__main__\')" '
                      "--data-dir DIR --config recipe.yaml")
+    if teacher is not None:
+        intro.append(f"# Trained with hard distillation from {teacher}, which timm's script cannot: half of the "
+                     "loss is the cross-entropy with the teacher's label.")
     return "\n".join(intro) + "\n" + yaml.safe_dump(head | rest, sort_keys=False)

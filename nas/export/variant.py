@@ -15,6 +15,7 @@ from nas.errors import UsageError
 
 if TYPE_CHECKING:
     from fastvit.model import FastViT
+    from nas.train.recipe import Recipe
 
 NAME = re.compile(r"[a-z][a-z0-9_]{2,40}")
 SHEET = "fastvit.json"  # our own description of a variant, beside timm's config.json
@@ -52,6 +53,10 @@ class Options:
     palettize: bool = False
     calibration: Any = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """What a later export of the same variant needs to know."""
+        return {name: getattr(self, name) for name in ("dynamic_batch", "image_input", "int8", "palettize")}
+
 
 @dataclass
 class Variant:
@@ -62,6 +67,8 @@ class Variant:
         resolution: side of the square input, in pixels.
         weights: one sentence on what the weights are.
         mean, std: how an image in [0, 1] is normalised before it enters.
+        recipe: how it was trained; None: the paper's, to train it with.
+        extra: further text files for the folder, by name.
     """
 
     name: str
@@ -76,6 +83,8 @@ class Variant:
     options: Options = Options()
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
+    recipe: Recipe | None = None
+    extra: dict[str, str] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:

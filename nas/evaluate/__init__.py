@@ -1,0 +1,1 @@
+"""How good a trained variant is: accuracies, calibration, and the published robustness metrics."""
