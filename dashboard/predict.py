@@ -16,8 +16,8 @@ import numpy as np
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
+from nas.latency.size_law import SizeLaw
 from nas.run import TrialRecord
-from nas.worker import SizeLaw
 from space import SearchSpace
 
 AT_LEAST, AT_MOST = 6, 200  # trials: fewer say nothing, more cost more than they add

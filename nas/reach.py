@@ -18,16 +18,16 @@ DRAWS = 2000
 def reach(run: Run, records: Sequence[TrialRecord]) -> str:
     """In words, such as "2 ms: 31 % of 2,000 random configurations; smallest 0.4 ms, median 3.1 ms (predicted)";
     empty while too little was measured to predict."""
-    from nas.worker import SizeLaw
+    from nas.latency.predictor import Predictor
 
     space = SearchSpace.from_toml(run.meta["space"]["toml"])
-    law = SizeLaw(run.meta["resolution"])
-    law.fit(list(records))
+    predictor = Predictor.of_run(run.meta["device"], run.meta["resolution"])
+    predictor.update(records)
     smallest, _ = space.corners()
-    if law.predict(smallest) is None:
+    if not predictor.ready:
         return ""
     rng = np.random.default_rng(run.meta["seed"])
-    ms = np.array([law.predict(config) for config in [smallest, *(space.sample(rng) for _ in range(DRAWS))]], float)
+    ms, _ = predictor.predict([smallest, *(space.sample(rng) for _ in range(DRAWS))])
     shares = ", ".join(f"{budget:g} ms: {100 * float((ms <= budget).mean()):.0f} %"
                        for budget in run.meta.get("budgets") or [run.meta["budget_ms"]])
     return (f"{shares} of {DRAWS:,} random configurations; smallest {ms[0]:.2g} ms, median {np.median(ms):.2g} ms "

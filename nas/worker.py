@@ -16,11 +16,11 @@ import numpy as np
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
-from fastvit.presets import PRESETS
 from nas.confirm import waiting_trials
 from nas.errors import Failure
 from nas.evaluation import Evaluation, Real
 from nas.heartbeat import Pulse, checkpoint_path, drop_checkpoint, worker_name
+from nas.latency.predictor import Predictor
 from nas.propose import STARTUP_TRIALS, Proposer
 from nas.run import Run, TrialRecord
 from nas.stopping import dominated
@@ -33,36 +33,9 @@ if TYPE_CHECKING:
 
     from nas.proxy.train import ProxyResult
 
-FAR_OVER = 1.3  # a predicted latency beyond this share of the budget is not measured
+FAR_OVER = 1.3  # the smallest configuration beyond this share of the budget: nothing is within reach
+DOUBT = 2.0  # standard deviations of a prediction: what is over the budget even so is not measured
 HOPELESS = 100  # predicted over budget in a row: the sampler finds nothing more under this budget
-
-
-class SizeLaw:
-    """Latency predicted from GMACs and activations by a power law fitted to what the run has measured.
-
-    The null of every latency predictor; a gate, never a value that is shown.
-    """
-
-    def __init__(self, resolution: int) -> None:
-        self.resolution = resolution
-        self._weights: np.ndarray | None = None
-
-    def fit(self, records: list[TrialRecord]) -> None:
-        measured = [r for r in records if r.config and r.origin == "measured" and r.latency_ms]
-        if len(measured) < 4:
-            return
-        rows = np.array([self._row(FastViTConfig.from_dict(r.config)) for r in measured if r.config])
-        target = np.log([r.latency_ms or np.nan for r in measured])
-        # A little ridge: the presets alone nearly lie on a line.
-        self._weights = np.linalg.solve(rows.T @ rows + 1e-3 * np.eye(rows.shape[1]), rows.T @ target)
-
-    def _row(self, config: FastViTConfig) -> np.ndarray:
-        size = cost(config, self.resolution)
-        return np.array([1.0, np.log(size.gmacs), np.log(size.activations_m), np.log(sum(config.depths))])
-
-    def predict(self, config: FastViTConfig) -> float | None:
-        """Latency in ms, or None before enough was measured."""
-        return None if self._weights is None else float(np.exp(self._row(config) @ self._weights))
 
 
 SAMPLERS = ("surrogate", "tpe", "nsga2", "random")
@@ -103,7 +76,8 @@ class Worker:
                                        sampler=sampler(self.meta.get("sampler", "surrogate"), seed))
         self.proposer = Proposer(self.space, self.meta["steps"], self.budget_ms, self.rng,
                                  prior=shipped_evidence(self.meta["task_fingerprint"]))
-        self.law = SizeLaw(self.meta["resolution"])
+        # Calibrated on this machine or empty; it learns from whatever the run measures.
+        self.predictor = Predictor.of_run(self.meta["device"], self.meta["resolution"])
         self.hopeless = 0
         self.free_since = time.perf_counter()
 
@@ -139,7 +113,7 @@ class Worker:
         idle = idle_path(self.run, self.name)
         while not self.should_stop():
             records = self.records()
-            self.law.fit(records)
+            self.predictor.update(records)
             if self.meta.get("confirming") in (None, "later") and not self.searched_enough(records):
                 if self.out_of_reach(records):
                     return
@@ -168,8 +142,7 @@ class Worker:
     def out_of_reach(self, records: list[TrialRecord]) -> bool:
         """Whether even the smallest configuration is far over the budget; it is measured once, as the nearest miss."""
         smallest, _ = self.space.corners()
-        predicted = self.law.predict(smallest)
-        if predicted is None or predicted <= FAR_OVER * self.budget_ms:
+        if self.surely_over(smallest) is None:
             return False
         if any(r.config_key == smallest.key() for r in records):
             return not any(r.latency_ms and r.latency_ms <= FAR_OVER * self.budget_ms for r in records)
@@ -181,7 +154,7 @@ class Worker:
         import optuna
 
         waiting = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
-        if waiting or self.law.predict(PRESETS["t8"]) is None:
+        if waiting or not self.predictor.ready:
             return
         known = {r.config_key for r in records if r.config_key}
         # A run that serves several budgets looks under each of them in turn.
@@ -196,7 +169,12 @@ class Worker:
             self.space.enqueue(self.study, config)
 
     def predict_ms(self, configs: Sequence[FastViTConfig]) -> np.ndarray:
-        return np.array([self.law.predict(config) for config in configs], float)
+        return self.predictor.predict(configs)[0]
+
+    def surely_over(self, config: FastViTConfig) -> float | None:
+        """The predicted latency of a configuration that is over the budget by more than the prediction may err."""
+        ms, sd = (float(values[0]) for values in self.predictor.predict([config]))
+        return ms if ms - DOUBT * sd > self.budget_ms else None
 
     def run_trial(self, trial: optuna.Trial) -> None:
         """Evaluate one trial and tell its result; whatever goes wrong is the trial's record, not the worker's end."""
@@ -251,10 +229,9 @@ class Worker:
                 return {"outcome": other.outcome, "reason": f"the same as trial {other.trial}",
                         "reused_from": other.trial, "latency": other.latency, "score": other.score,
                         "score_sd": other.score_sd, "scores": other.scores, "curve": other.curve}
-            predicted = self.law.predict(config)
-            if predicted is not None and predicted > FAR_OVER * self.budget_ms:
+            if (predicted := self.surely_over(config)) is not None:
                 return {"outcome": "over_budget", "reason": f"predicted at {predicted:.2f} ms",
-                        "latency": {"origin": "predicted", "latency_ms": predicted, "by": "size law",
+                        "latency": {"origin": "predicted", "latency_ms": predicted, "by": "predictor",
                                     "device": self.meta["device"]}}
         begun = time.perf_counter()
         measurement = self.evaluation.measure(config)

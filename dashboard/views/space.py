@@ -14,7 +14,7 @@ from dashboard.importance import AT_LEAST, Importance, Share, importance, label,
 from dashboard.load import Snapshot
 from dashboard.state import TARGETS, Ref
 from dashboard.views import parts
-from nas.worker import SizeLaw
+from nas.latency.size_law import SizeLaw
 from space import SearchSpace
 
 DRAWS, SEED = 1000, 0

@@ -82,9 +82,10 @@ def calibrate(device: str, setting: Setting, *, space: SearchSpace | None = None
     known = Predictor.load_or_none(device, resolution=setting.resolution, batch=setting.batch,
                                    threads=setting.threads, precision=setting.precision)
     predictor = known or Predictor(device, setting)
-    configs, ms, sd = list(predictor.configs), list(predictor.ms), list(predictor.sd)
+    configs, ms, sd = list(predictor.configs), predictor.ms.tolist(), predictor.sd.tolist()
     done = {config.key() for config in configs}
-    begun, failures, longest = time.perf_counter(), [], 0.0
+    failures: list[str] = []
+    begun, longest = time.perf_counter(), 0.0
     times = [0.0] * len(configs)
     waiting = (config for config in design(space or SearchSpace.load("default"), setting.resolution, seed)
                if config.key() not in done)

@@ -108,10 +108,10 @@ class Network:
 
         assert self.config is not None
         with torch.device("meta"):
-            fused = reparameterize(FastViT(self.config.replace(depths=(1,) * len(self.config.depths), branches=0)))
+            fused: Any = reparameterize(FastViT(self.config.replace(depths=(1,) * len(self.config.depths), branches=0)))
         fused.config = self.config
         for layers, depth in zip(fused.stages, self.config.depths, strict=True):
-            block, = layers.blocks
+            block = layers.blocks[0]
             layers.blocks = nn.Sequential(block, *(copy.deepcopy(block) for _ in range(depth - 1)))
         return fused
 

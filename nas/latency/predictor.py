@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastvit.config import FastViTConfig
+from nas.errors import Failure, UsageError
 from nas.files import write_json
 from nas.latency.cache import device_place, stored_predictor
 from nas.latency.devices import canonical, runtime
@@ -51,7 +52,7 @@ class Predictor:
     """Predicts one device under one setting."""
 
     def __init__(self, device: str, setting: Setting) -> None:
-        self.device, self.setting = canonical(device), setting
+        self.device, self.setting = device, setting
         self.configs: list[FastViTConfig] = []
         self.ms = np.zeros(0)
         self.sd = np.zeros(0)  # relative, of each measurement
@@ -61,7 +62,7 @@ class Predictor:
     def for_device(cls, device: str, *, resolution: int = 256, batch: int = 1, threads: int = 1,
                    precision: str | None = None) -> Predictor:
         """An empty one."""
-        return cls(device, Setting(resolution, batch, threads, precision or runtime(device).precisions[0]))
+        return cls(canonical(device), Setting(resolution, batch, threads, precision or runtime(device).precisions[0]))
 
     @classmethod
     def load_or_none(cls, device: str, *, resolution: int = 256, batch: int = 1, threads: int = 1,
@@ -74,6 +75,16 @@ class Predictor:
                              values["sd"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
+
+    @classmethod
+    def of_run(cls, device: str, resolution: int) -> Predictor:
+        """What a search begins with: the calibrated one, or one that knows nothing yet. Any name of a device will do,
+        for a run may be read where its device is not."""
+        try:
+            found = cls.load_or_none(device, resolution=resolution)
+        except (UsageError, Failure):
+            found = None
+        return found or cls(device, Setting(resolution))
 
     @property
     def path(self) -> Path:
@@ -207,7 +218,7 @@ def _costs(work: Features, ms: np.ndarray) -> np.ndarray:
     costs[seen] = found[:columns] / typical[seen]
     alike = dict(zip(groups, found[columns:] / np.array([level[group] for group in groups]), strict=True))
     scale = work.values.mean(0)
-    for i, group in enumerate(work.groups):
-        least = 0.3 * alike.get(group, 0.0) or (0.003 * float(np.median(ms)) / scale[i] if scale[i] else 0.0)
-        costs[i] = max(costs[i], least)
+    for column, group in enumerate(work.groups):
+        least = 0.3 * alike.get(group, 0.0) or (0.003 * float(np.median(ms)) / scale[column] if scale[column] else 0.0)
+        costs[column] = max(costs[column], least)
     return costs
