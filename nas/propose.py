@@ -22,7 +22,7 @@ CANDIDATES = 300
 REFIT_EVERY = 8  # trials between two fits of the surrogate's own parameters; each proposal updates its data
 _RANDOM_SHARE = 0.3
 _LONGEST_WALK = 4
-_DRAWS = 3000
+_DRAWS, _TRIED = 3000, 60
 
 Predict = Callable[[Sequence[FastViTConfig]], np.ndarray]
 
@@ -52,13 +52,19 @@ class Proposer:
         self._fitted_to = -REFIT_EVERY
 
     def random(self, predict_ms: Predict, known: set[str]) -> FastViTConfig | None:
-        """A random configuration predicted between 30 % of the budget and the budget; None when there is none."""
-        for _ in range(_DRAWS // 50):
-            configs = [self.space.sample(self.rng) for _ in range(50)]
+        """A random configuration predicted within the budget, or None when there is none.
+
+        Of some, the one nearest to a latency drawn evenly in the logarithm from a tenth of the budget up: a front
+        has a fast end too, and few configurations of a space are small.
+        """
+        target = np.log(self.budget_ms) + self.rng.uniform(np.log(0.1), 0.0)
+        for _ in range(_DRAWS // _TRIED):
+            configs = [self.space.sample(self.rng) for _ in range(_TRIED)]
             ms = predict_ms(configs)
-            for config, found in zip(configs, ms, strict=True):
-                if 0.3 * self.budget_ms <= found <= self.budget_ms and config.key() not in known:
-                    return config
+            near = [(abs(np.log(found) - target), index) for index, found in enumerate(ms)
+                    if found <= self.budget_ms and configs[index].key() not in known]
+            if near:
+                return configs[min(near)[1]]
         return None
 
     def next(self, records: Sequence[Any], predict_ms: Predict) -> FastViTConfig | None:

@@ -67,7 +67,7 @@ def shipped_evidence(task_fingerprint: str) -> list[Evidence]:
     left out, since every run has them among its own trials."""
     from nas.bench.table import read_rows
 
-    return [Evidence(FastViTConfig.from_dict(row["config"]), row["steps"], row["score"], row["score_sd"])
+    return [Evidence(FastViTConfig.from_dict(row["config"]), row["steps"], row["score"], row["score_sd"] or 0.0)
             for row in read_rows()
             if row["task_fingerprint"] == task_fingerprint and not row["branches"] and not row["preset"]]
 

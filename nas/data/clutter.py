@@ -52,4 +52,4 @@ def render(rng: np.random.Generator, labels: np.ndarray, fields: np.ndarray, par
 
 def clutter_task(resolution: int, seed: int) -> Task:
     """The task at `resolution` pixels; the same seed makes the same images."""
-    return scene_task("clutter", render, tuple(str(n) for n in range(10)), (), resolution, seed)
+    return scene_task("clutter", render, tuple(str(n) for n in range(10)), (), (), resolution, seed)

@@ -65,6 +65,7 @@ class Task:
     val: Split
     fingerprint: str
     map_names: tuple[str, ...] = ()
+    scored_maps: tuple[str, ...] = ()  # whose skills make the score; none of them: the class does
     proxy_pixels: int = PROXY_PIXELS
     note: str = ""  # what the user should know: unreadable images, images left out
 

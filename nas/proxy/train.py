@@ -143,8 +143,9 @@ class Trainer:
             for head, stage in enumerate(DENSE_STAGES):
                 for index, name in enumerate(self.task.map_names):
                     parts[f"stage {stage + 1} {name}"] = each[:, head, index].mean().item()
+            scored = [self.task.map_names.index(name) for name in self.task.scored_maps or self.task.map_names]
             parts["dense"] = each.mean().item()
-            shown = each.mean((1, 2))
+            shown = each[:, :, scored].mean((1, 2))
         late = [loss for step, loss in self.curve if step > self.step // 2]
         parts["late loss"] = float(np.mean(late)) if late else math.nan
         self.seconds += time.process_time() - begun
