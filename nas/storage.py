@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = "FASTVIT_EXPLORER_STORAGE"  # a URL with a password belongs here: command lines can be read by others
-PATIENCE_S = 120.0  # a storage that does not answer for longer ends the worker; its trial is tried again later
+# A storage that does not answer for longer ends the worker; its trial is tried again later.
+PATIENCE_S = float(os.environ.get("FASTVIT_EXPLORER_PATIENCE_S", "120"))
 SCHEMES = ("postgresql", "mysql", "grpc")
 GRPC_PORT = 13000
 

@@ -80,6 +80,7 @@ class Worker:
         self.predictor = Predictor.of_run(self.meta["device"], self.meta["resolution"])
         self.hopeless = 0
         self.free_since = time.perf_counter()
+        self.proposing_s = 0.0
 
     @property
     def budget_ms(self) -> float:
@@ -117,8 +118,7 @@ class Worker:
             if self.meta.get("confirming") in (None, "later") and not self.searched_enough(records):
                 if self.out_of_reach(records):
                     return
-                self.propose(records)
-                self.run_trial(self.study.ask())
+                self.run_trial(self.propose(records) or self.study.ask())
             elif (trial := self.next_waiting()) is not None:
                 idle.unlink(missing_ok=True)
                 self.run_trial(trial)
@@ -149,13 +149,14 @@ class Worker:
         self.space.enqueue(self.study, smallest, {"probe": True})
         return False
 
-    def propose(self, records: list[TrialRecord]) -> None:
-        """Put a configuration in the queue unless something waits there, or Optuna's sampler is to decide."""
+    def propose(self, records: list[TrialRecord]) -> optuna.Trial | None:
+        """Begin a trial, unless something waits in the queue or Optuna's sampler is to decide."""
         import optuna
 
         waiting = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
         if waiting or not self.predictor.ready:
-            return
+            return None
+        since = time.perf_counter()
         known = {r.config_key for r in records if r.config_key}
         # A run that serves several budgets looks under each of them in turn.
         self.proposer.budget_ms = float(self.rng.choice(self.meta.get("budgets") or [self.budget_ms]))
@@ -165,8 +166,10 @@ class Worker:
             begun = [r for r in records if r.outcome in ("complete", "stopped_early", "running")
                      and not (r.preset or r.anchor)]
             config = self.proposer.random(self.predict_ms, known) if len(begun) < STARTUP_TRIALS else None
-        if config is not None:
-            self.space.enqueue(self.study, config)
+        self.proposing_s = time.perf_counter() - since
+        # Signed from the start: a kill from here on leaves a trial that is known to be this worker's.
+        return None if config is None else self.space.begin(self.study, config, {"record": {
+            "worker": self.name, "outcome": "running", "config": config.to_dict(), "config_key": config.key()}})
 
     def predict_ms(self, configs: Sequence[FastViTConfig]) -> np.ndarray:
         return self.predictor.predict(configs)[0]
@@ -204,6 +207,7 @@ class Worker:
             record |= {"outcome": "failed", "reason": reason.splitlines()[0][:500] if reason else "unknown",
                        "traceback": without_secrets("".join(traceback.format_exc())[-4000:])}
         spent = record.setdefault("cost_s", {})
+        spent["propose"], self.proposing_s = self.proposing_s, 0.0
         # What is left of the time since the trial before this one: asking, proposing, reading, recording.
         spent["overhead"] = max(0.0, time.perf_counter() - self.free_since - sum(spent.values()))
         self.free_since = time.perf_counter()

@@ -18,7 +18,7 @@ from fastvit.config import MIXERS, STAGES, UNUSED_KERNEL, FastViTConfig
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import BaseTrial
+    from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 Choices = tuple[Any, ...]
 
@@ -227,12 +227,28 @@ class SearchSpace:
         Raises:
             ValueError: the configuration is not in the space.
         """
-        from optuna.trial import FixedTrial, TrialState, create_trial
+        from optuna.trial import TrialState
+
+        study.add_trial(self._trial(config, TrialState.WAITING, user_attrs))
+
+    def begin(self, study: Study, config: FastViTConfig, user_attrs: dict[str, Any] | None = None) -> Trial:
+        """A running trial of this configuration: one write, and no queue that other workers take it from.
+
+        Raises:
+            ValueError: the configuration is not in the space.
+        """
+        import optuna
+
+        template = self._trial(config, optuna.trial.TrialState.RUNNING, user_attrs)
+        return optuna.Trial(study, study._storage.create_new_trial(study._study_id, template_trial=template))
+
+    def _trial(self, config: FastViTConfig, state: TrialState, user_attrs: dict[str, Any] | None) -> FrozenTrial:
+        from optuna.trial import FixedTrial, create_trial
 
         chosen = FixedTrial(self.encode(config))
         self.suggest(chosen)
-        study.add_trial(create_trial(state=TrialState.WAITING, params=chosen.params,
-                                     distributions=chosen.distributions, user_attrs=user_attrs))
+        return create_trial(state=state, params=chosen.params, distributions=chosen.distributions,
+                            user_attrs=user_attrs)
 
     def __contains__(self, config: object) -> bool:
         if not isinstance(config, FastViTConfig):
