@@ -21,8 +21,8 @@ ICON = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
 
 # Streamlit leaves six lines free above every page; a chart needs them more.
 STYLE = ("<style>.stMainBlockContainer { padding-top: 1.2rem; padding-bottom: 3rem }"
-         ".stAppHeader { background: transparent; pointer-events: none }"
-         ".stAppHeader * { pointer-events: auto }</style>")
+         ".stAppHeader { background: transparent } .stAppHeader, .stAppHeader * { pointer-events: none }"
+         ".stAppHeader button, .stAppHeader button *, .stAppHeader a { pointer-events: auto }</style>")
 
 PAGES = {
     "front": (":material/show_chart: Front", front.show),

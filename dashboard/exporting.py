@@ -129,7 +129,8 @@ def read(folder: Path) -> Written:
              if path.is_file() and not path.is_symlink()]
     card = ""
     with contextlib.suppress(OSError):
-        card = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+        if not (folder / "README.md").is_symlink():
+            card = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
     return Written(folder, files, loading(card, folder))
 
 

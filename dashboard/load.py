@@ -12,8 +12,10 @@ import streamlit as st
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
+from fastvit.config import FastViTConfig
+from fastvit.presets import PRESETS
 from nas.errors import UsageError
-from nas.run import Run, TrialRecord
+from nas.run import OUTCOMES, Run, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +106,7 @@ class Reader:
             if self.last and self.last.size == size:
                 self.last.meta, self.last.state = fresh.meta, state
                 return self.last
-            records = self.run.records() if size else []
+            records = [_sound(record) for record in (self.run.records() if size else [])]
             for record in records:
                 # A trial changes while it runs, and once more when it is confirmed or its posterior moves.
                 stage = record.outcome, record.posterior, record.confirmed is not None
@@ -116,6 +118,25 @@ class Reader:
             frame.insert(0, "run", self.path.name)
             self.last = Snapshot(self.path.name, self.path, fresh.meta, state, size, records, frame)
             return self.last
+
+
+def _sound(record: TrialRecord) -> TrialRecord:
+    """The record, or in its place a failed one where it is none that a search could have written."""
+    latency = record.latency or {}
+    numbers = (*(latency.get(key) for key in ("latency_ms", "ci_low_ms", "ci_high_ms")), record.score, record.score_sd,
+               record.params_m, record.gmacs)
+    texts = (record.outcome, record.reason, record.preset, record.anchor, latency.get("origin"), record.traceback)
+    sound = (all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+                 for value in numbers) and all(text is None or isinstance(text, str) for text in texts)
+             and record.outcome in OUTCOMES and (record.preset is None or record.preset in PRESETS)
+             and (latency.get("origin") != "measured" or None not in numbers[:3]))
+    try:
+        if sound and (record.config is None or FastViTConfig.from_dict(record.config)):
+            return record
+    except (ValueError, TypeError):
+        pass
+    return TrialRecord(trial=record.trial, outcome="failed", reason="what was recorded of this trial cannot be read",
+                       started=record.started, finished=record.finished)
 
 
 def _storage(run: Run) -> JournalStorage:

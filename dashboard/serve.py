@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from nas.commands.dashboard import ADDRESS, command, environment
+from nas.commands.dashboard import ADDRESS, command, environment, home
 from nas.errors import Failure
 
 PATIENCE_S = 60.0
@@ -46,7 +46,7 @@ def wait(port: int, process: subprocess.Popen) -> None:
 def serving(root: Path, run: str = "") -> Iterator[str]:
     """The address of a server for the runs below `root`, with `run` opened first; it ends with the context."""
     port = free_port()
-    process = subprocess.Popen(command(port, browser=False), env=environment(root.resolve(), run), cwd=root,
+    process = subprocess.Popen(command(port, browser=False), env=environment(root.resolve(), run), cwd=home(),
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait(port, process)

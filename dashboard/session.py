@@ -11,6 +11,7 @@ import streamlit as st
 
 from dashboard.load import Snapshot, snapshot
 from dashboard.state import MAX_COMPARED, ROOT, RUN, Ref, View, find_runs, from_query, why_not_together
+from dashboard.text import plain
 from fastvit.config import FastViTConfig
 from fastvit.presets import PRESETS
 from nas.errors import UsageError
@@ -103,9 +104,9 @@ def opened() -> list[Snapshot]:
             if name in known:
                 found.append(held[name] if name in held else snapshot(known[name]))
         except UsageError as error:
-            st.error(str(error), icon=":material/error:")
+            st.error(plain(error), icon=":material/error:")
     while len(found) > 1 and (why := why_not_together({s.name: s.meta for s in found})):
-        st.warning(why, icon=":material/info:")
+        st.warning(plain(why), icon=":material/info:")
         found = [s for s in found if why_not_together({found[0].name: found[0].meta, s.name: s.meta}) is None]
     return found
 
@@ -114,7 +115,8 @@ def focus() -> Snapshot:
     """The run in focus, the first chosen; ends the page with a sentence when there is none."""
     found = opened()
     if not found:
-        st.info(f"No run is chosen. Runs are looked for in {root()}; `python search.py --budget-ms 2` starts one.")
+        st.info(f"No run is chosen. Runs are looked for in {plain(root())}; `python search.py --budget-ms 2` starts "
+                "one.")
         st.stop()
     return found[0]
 
@@ -147,7 +149,7 @@ def resolve(ref: Ref, runs: list[Snapshot]) -> tuple[FastViTConfig, TrialRecord 
         if run.name == ref.run:
             record = next((r for r in run.records if r.trial == ref.trial), None)
             if record is not None and record.config is not None:
-                return FastViTConfig.from_dict(record.config), record
+                return FastViTConfig.from_dict(record.config), record  # load.py has tried it
     return None
 
 

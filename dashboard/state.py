@@ -169,8 +169,9 @@ def find_runs(root: Path) -> dict[str, Path]:
         folders = [path for path in root.iterdir() if (path / "run.json").is_file()]
     except OSError:
         return {}
-    inside = [path for path in folders if path.resolve().parent == root and not path.name.startswith(".")]
-    return {path.name: path for path in sorted(inside, key=lambda p: (p / "run.json").stat().st_mtime, reverse=True)}
+    kept = [path for path in folders if path.resolve().parent == root and not path.name.startswith(".")
+            and all((path / name).resolve().parent == path.resolve() for name in ("run.json", "journal.log"))]
+    return {path.name: path for path in sorted(kept, key=lambda p: (p / "run.json").stat().st_mtime, reverse=True)}
 
 
 def inside(root: Path, *parts: str) -> Path:

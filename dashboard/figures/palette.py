@@ -35,7 +35,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     reach = high / low
     if reach < 2.2:
         size = 0.1 * 10 ** math.floor(math.log10(high))
-        size *= 2 if (high - low) / size > 12 else 1
+        size *= 5 if (high - low) / size > 24 else 2 if (high - low) / size > 12 else 1
         return [round(size * i, 6) for i in range(math.ceil(low / size), math.floor(high / size) + 1)]
     steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if reach < 6 else (1, 1.5, 2, 3, 5, 7) if reach < 30 else (1, 2, 5)
     found, power = [], math.floor(math.log10(low))

@@ -80,7 +80,8 @@ def choice_figure(records: Sequence[TrialRecord], run: str, field: str, index: i
             figure.add_trace(kind(x=at[keep] + jitter[keep], y=score[keep], mode="markers", name=words,
                                   marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.7},
                                   customdata=[f"{run}:{r.trial}" for r, k in zip(kept, keep, strict=True) if k],
-                                  hovertemplate="trial %{customdata}<br>score %{y:.3f}<extra></extra>"))
+                                  hovertext=[f"trial {r.trial}" for r, k in zip(kept, keep, strict=True) if k],
+                                  hovertemplate="%{hovertext}<br>score %{y:.3f}<extra></extra>"))
     medians = [(i, float(np.median(score[(at == i) & ~over]))) for i in range(len(ticks)) if ((at == i) & ~over).any()]
     for i, median in medians:
         figure.add_shape(type="line", x0=i - 0.35, x1=i + 0.35, y0=median, y1=median,

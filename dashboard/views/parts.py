@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
 
@@ -13,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import session
 from dashboard.load import Snapshot
 from dashboard.state import Ref
+from dashboard.text import plain as plain
 from fastvit.presets import PRESETS
 from nas.difference import in_words, nearest_preset
 from nas.run import OUTCOMES, TrialRecord
@@ -23,11 +23,6 @@ COLUMNS: dict[str, Any] = {
     "ci_high_ms": NUMBER("95 % high", format="%.3f"), "score": NUMBER("score", format="%.3f"),
     "score_sd": NUMBER("± sd", format="%.3f"), "params_m": NUMBER("params M", format="%.2f"),
     "gmacs": NUMBER("GMACs", format="%.3f"), "difference": "from the nearest preset", "words": "configuration"}
-
-
-def plain(text: object) -> str:
-    """Text from a run inside Markdown, with nothing in it that Markdown or HTML would act on."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:])", r"\\\1", str(text))
 
 
 def axes(known: dict[str, str], frame: pd.DataFrame) -> list[str]:
@@ -42,7 +37,7 @@ def state_of(runs: list[Snapshot]) -> None:
         words = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in OUTCOMES if counts[name])
         minutes = float(run.meta.get("elapsed_s", 0.0)) / 60
         demo = ":orange-badge[demonstration: every latency and score comes from a formula] "
-        st.caption((demo if run.meta.get("synthetic") else "") + f"**{plain(run.name)}** {run.state}"
+        st.caption((demo if run.meta.get("synthetic") else "") + f"**{plain(run.name)}** {plain(run.state)}"
                    + (f" after {minutes:.1f} minutes" if minutes else "") + f": {words or 'no trials yet'}. "
                    f"Latency measured on {plain(run.meta['device'])} at {run.meta['resolution']} px, "
                    f"task {plain(run.meta['task'])}, budget {run.meta['budget_ms']:g} ms.")

@@ -39,7 +39,7 @@ def dashboard(args: argparse.Namespace) -> int:
         raise UsageError(f"port {args.port} is taken; name another with --port")
     print(f"http://{ADDRESS}:{args.port}", flush=True)
     process = subprocess.Popen(command(args.port, browser=not args.no_browser), env=environment(root, name),
-                               cwd=root)
+                               cwd=home())
     # Ctrl-C reaches both processes; a SIGTERM reaches this one alone and must not leave a server behind.
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
@@ -80,6 +80,13 @@ def command(port: int, *, browser: bool) -> list[str]:
     return [sys.executable, "-P", "-m", "streamlit", "run", str(app),
             *(f"--server.allowedHosts={host}" for host in ("localhost", ADDRESS)),
             *(f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in flags.items())]
+
+
+def home() -> Path:
+    """Where the server runs: Streamlit reads settings from its working directory, and runs may come from anywhere."""
+    import dashboard as package
+
+    return Path(package.__file__).parent
 
 
 def environment(root: Path, name: str) -> dict[str, str]:
