@@ -36,11 +36,16 @@ def machine() -> str:
     return f"{platform.processor() or platform.machine()} x{os.cpu_count()}"
 
 
+def system() -> str:
+    return f"{platform.system()} {platform.release()}"
+
+
 def device_place(chosen: Runtime, setting: Setting) -> dict[str, Any]:
     """Everything but the network that a latency depends on. Values from two places are never compared."""
-    return {"device": chosen.name, "runtime": chosen.version(), "machine": machine(),
-            "system": f"{platform.system()} {platform.release()}", "resolution": setting.resolution,
-            "batch": setting.batch, "threads": setting.threads, "precision": setting.precision}
+    # A device behind an address tells where it is.
+    where = getattr(chosen, "where", None) or {"machine": machine(), "system": system()}
+    return where | {"device": chosen.name, "runtime": chosen.version(), "resolution": setting.resolution,
+                    "batch": setting.batch, "threads": setting.threads, "precision": setting.precision}
 
 
 def _path(kind: str, place: dict[str, Any]) -> Path:

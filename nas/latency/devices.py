@@ -24,6 +24,7 @@ _RUNTIMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 _ALIASES = {"torch": "torch:cpu", "cpu": "onnxruntime", "cuda": "torch:cuda", "mps": "torch:mps",
             "coreml:all": "coreml"}
+PREDICTED = ("iphone12pro",)  # nas.latency.phones
 
 
 @dataclass(frozen=True)
@@ -38,36 +39,53 @@ class DeviceStatus:
     precisions: tuple[str, ...] = ()
 
 
+def is_remote(device: str) -> bool:
+    """Whether another machine measures: an address instead of a name."""
+    return device.startswith(("http://", "https://"))
+
+
 def canonical(device: str) -> str:
     """The device's full name.
 
     Raises:
         UsageError: unknown, with the known ones.
     """
+    if is_remote(device):
+        return device.rstrip("/")
     name = _ALIASES.get(device, device)
-    if name in _RUNTIMES:
+    if name in _RUNTIMES or name in PREDICTED:
         return name
-    nearest = difflib.get_close_matches(device, _RUNTIMES, n=1)
+    known = [*_RUNTIMES, *PREDICTED]
+    nearest = difflib.get_close_matches(device, known, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise UsageError(f"--device {device}: expected one of {', '.join(_RUNTIMES)}{hint}")
+    raise UsageError(f"--device {device}: expected one of {', '.join(known)}, http://HOST:PORT{hint}")
 
 
 def runtime(device: str) -> Runtime:
     """The runtime behind a device's name, whether it can be used here or not.
 
     Raises:
-        UsageError: unknown.
+        UsageError: unknown, or a device that is only predicted.
+        NotAvailable: an address where nobody answers.
     """
-    module, kind, arguments = _RUNTIMES[canonical(device)]
+    name = canonical(device)
+    if is_remote(name):
+        from nas.latency.remote import Remote
+
+        return Remote(name)
+    if name in PREDICTED:
+        raise UsageError(f"--device {device} is predicted, and this needs measurements; `search.py measure` shows "
+                         "predictions")
+    module, kind, arguments = _RUNTIMES[name]
     found: Runtime = getattr(importlib.import_module(f"nas.latency.{module}"), kind)(*arguments)
     return found
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that cannot be used here.
+    """Refuse a device that cannot measure here.
 
     Raises:
-        UsageError: unknown.
+        UsageError: unknown, or only predicted.
         NotAvailable: known, but something is missing; says what.
     """
     if needs := runtime(device).missing():
@@ -98,4 +116,6 @@ def devices() -> list[DeviceStatus]:
         needs = one.missing()
         found.append(DeviceStatus(name, needs is None, needs or "", "" if needs else one.version(),
                                   precisions=one.precisions))
-    return found
+    from nas.latency.phones import PRECISION, words
+
+    return found + [DeviceStatus(name, True, "", words(name), "predicted", (PRECISION,)) for name in PREDICTED]

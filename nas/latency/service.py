@@ -9,11 +9,13 @@ from typing import Any
 from fastvit.config import FastViTConfig
 from nas.errors import UsageError
 from nas.latency.cache import Entry, device_place
-from nas.latency.devices import canonical, check_device, check_setting, runtime
+from nas.latency.devices import PREDICTED, canonical, check_device, check_setting, is_remote, runtime
 from nas.latency.measurement import Measurement
 from nas.latency.network import Network
+from nas.latency.phones import PRECISION, measurements, refuse
 from nas.latency.process import BENCH
 from nas.latency.protocol import HALF_WIDTH, VERSIONS, Setting
+from nas.latency.remote import measure_there
 
 Target = FastViTConfig | str
 
@@ -48,10 +50,16 @@ def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, reso
         raise UsageError(f"--protocol {protocol}: expected one of {', '.join(VERSIONS)}")
     networks = [Network.of(target) for target in targets]
     device = canonical(device)
+    if device in PREDICTED:
+        refuse(networks, Setting(resolution, batch, threads, precision or PRECISION), protocol, device)
+        return _named(measurements(networks, device, resolution), networks, names)
     check_device(device)
     chosen = runtime(device)
     setting = Setting(resolution, batch, threads, precision or chosen.precisions[0])
     check_setting(chosen, setting)
+    if is_remote(device):
+        return _named(measure_there(device, networks, setting, protocol=protocol, budget_ms=budget_ms,
+                                    half_width=half_width, fresh=fresh), networks, names)
     place = device_place(chosen, setting)
     entries = [Entry(place, network.key, VERSIONS[protocol]) for network in networks]
     found = [None if fresh else entry.read(budget_ms) for entry in entries]
@@ -64,5 +72,9 @@ def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, reso
         for index, answer in zip(missing, answers, strict=True):
             found[index] = fresh_one = Measurement.from_dict(answer)
             entries[index].write(fresh_one)
+    return _named([one for one in found if one is not None], networks, names)
+
+
+def _named(found: list[Measurement], networks: list[Network], names: Sequence[str] | None) -> list[Measurement]:
     shown = names or [network.name for network in networks]
-    return [replace(one, name=text) for one, text in zip(found, shown, strict=True) if one is not None]
+    return [replace(one, name=text) for one, text in zip(found, shown, strict=True)]

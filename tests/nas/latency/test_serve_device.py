@@ -1,0 +1,266 @@
+"""A device behind an address: a real server on loopback, its refusals, and connections that are lost."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fastvit import FastViTConfig
+from nas.errors import Failure, NotAvailable, UsageError
+from nas.latency import check_device, measure, measure_many, remote, service
+from nas.latency.calibrate import calibrate
+from nas.latency.devices import runtime
+from nas.latency.predictor import Predictor
+from nas.latency.protocol import Setting
+from search import main
+
+pytest.importorskip("fastapi")
+uvicorn = pytest.importorskip("uvicorn")
+ROOT = Path(__file__).parents[3]
+SECRET = "a secret of a reasonable length"
+
+
+class Served:
+    """create_app() behind uvicorn in a thread."""
+
+    def __init__(self, **arguments: object) -> None:
+        from nas.latency.server import create_app
+
+        self.app = create_app("onnxruntime", **arguments)
+        self.desk = self.app.state.desk
+        self.server = uvicorn.Server(uvicorn.Config(self.app, log_level="error"))
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]}, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+
+
+@pytest.fixture(autouse=True)
+def forget() -> None:
+    remote._described.cache_clear()
+
+
+@pytest.fixture
+def served(quick: None) -> Iterator[Served]:
+    one = Served(hosts=("127.0.0.1", "localhost"))
+    yield one
+    one.stop()
+
+
+def demand(tiny: FastViTConfig, **changes: object) -> dict:
+    return {"id": "0" * 32, "targets": [tiny.to_dict()], "resolution": 32} | changes
+
+
+def test_measured_over_there_and_named_here(tiny: FastViTConfig, served: Served) -> None:
+    check_device(served.url + "/")
+    wide = tiny.replace(widths=(16, 16, 32, 64))
+    found = measure_many([tiny, wide], served.url, resolution=32, names=["tiny", "wide"])
+    assert [one.name for one in found] == ["tiny", "wide"]
+    assert found[0].config_key == tiny.key()
+    assert found[0].device == served.url
+    assert found[0].origin == "measured"
+    assert "onnxruntime at http" in found[0].runtime
+    assert measure(tiny, served.url, resolution=32).latency_ms == found[0].latency_ms  # from the cache over there
+    assert measure(tiny, served.url, resolution=32, fresh=True).latency_ms != found[0].latency_ms
+    health = httpx.get(served.url + "/health").json()
+    assert (health["status"], health["device"], health["waiting"], health["measured"]) == ("ok", "onnxruntime", 0, 4)
+
+
+def test_the_whole_command_and_calibration_over_a_connection(
+        tiny: FastViTConfig, served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny.json").write_text(tiny.to_json())
+    assert main(["measure", str(tmp_path / "tiny.json"), "--device", served.url, "--resolution", "32", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["device"] == served.url
+    assert calibrate(served.url, Setting(32), seconds=4).predictor.ready
+    assert Predictor.load_or_none(served.url, resolution=32).ready
+    assert Predictor.load_or_none("onnxruntime", resolution=32) is None
+
+
+def test_errors_over_there_keep_their_kind(tiny: FastViTConfig, served: Served,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="precision fp8"):
+        measure(tiny, served.url, resolution=32, precision="fp8")
+    with pytest.raises(UsageError, match="no model of that name"):
+        measure("timm:levit_25", served.url, resolution=32)
+
+    def crash(request: dict, time_limit_s: float) -> list[dict]:
+        raise Failure("the measuring process ended while measuring (signal 11)")
+
+    monkeypatch.setattr(service.BENCH, "ask", crash)
+    with pytest.raises(Failure, match="signal 11"):
+        measure(tiny, served.url, resolution=32, fresh=True)
+    with pytest.raises(UsageError, match="another serve-device"):
+        runtime(served.url).prepare(None, Setting())
+
+
+def test_a_token_guards_all_but_health(tiny: FastViTConfig, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Served(token=SECRET)
+    try:
+        for given in (None, "wrong"):
+            if given:
+                monkeypatch.setenv(remote.TOKEN, given)
+            with pytest.raises(UsageError, match=remote.TOKEN):
+                check_device(one.url)
+            assert httpx.post(one.url + "/jobs", json=demand(tiny)).status_code == 401
+            assert httpx.get(one.url + "/jobs/" + "0" * 32).status_code == 401
+        assert httpx.get(one.url + "/health").json()["status"] == "ok"
+        monkeypatch.setenv(remote.TOKEN, SECRET)
+        assert measure(tiny, one.url, resolution=32).latency_ms > 0
+    finally:
+        one.stop()
+
+
+def test_what_is_too_much_or_no_request_is_refused(tiny: FastViTConfig, served: Served) -> None:
+    huge = tiny.replace(widths=(8192, 8192, 8192, 8192)).to_dict()
+    for changes, status in (({"targets": []}, 422), ({"targets": [tiny.to_dict()] * 17}, 422), ({"batch": 10**6}, 422),
+                            ({"resolution": 10**5}, 422), ({"targets": [huge]}, 413), ({"targets": [{"a": 1}]}, 422),
+                            ({"targets": ["os.system"]}, 422), ({"weights": "AAAA"}, 422), ({"id": "../x"}, 422),
+                            ({"budget_ms": -1}, 422), ({"protocol": "mean"}, 422)):
+        answer = httpx.post(served.url + "/jobs", json=demand(tiny, **changes))
+        assert answer.status_code == status, (changes, answer.text)
+    assert httpx.post(served.url + "/jobs", content=b" " * 300_000,
+                      headers={"content-type": "application/json"}).status_code == 413
+    # A web page elsewhere can send neither JSON nor another host's name.
+    text = json.dumps(demand(tiny))
+    assert httpx.post(served.url + "/jobs", content=text, headers={"content-type": "text/plain"}).status_code == 415
+    assert httpx.get(served.url + "/health", headers={"host": "evil.example"}).status_code == 400
+    assert served.desk.measured == 0
+    assert not served.desk.jobs
+
+
+def test_a_full_queue_says_so_and_an_abandoned_job_is_not_measured(
+        tiny: FastViTConfig, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nas.latency import server
+
+    go = threading.Event()
+    asked = []
+
+    def slow(targets: list, device: str, **how: object) -> list:
+        asked.append(len(targets))
+        go.wait(20)
+        return []
+
+    monkeypatch.setattr(server, "measure_many", slow)
+    monkeypatch.setattr(server, "MOST_WAITING", 3)
+    answers = [httpx.post(served.url + "/jobs", json=demand(tiny, id=f"{i:032x}")) for i in range(4)]
+    assert [answer.status_code for answer in answers] == [202, 202, 202, 503]
+    assert answers[3].headers["retry-after"]
+    assert httpx.post(served.url + "/jobs", json=demand(tiny, id=f"{1:032x}")).status_code == 202  # known already
+    assert httpx.get(served.url + "/health").json()["waiting"] == 3
+    served.desk.jobs[f"{2:032x}"].asked -= 1000
+    go.set()
+    while httpx.get(served.url + "/health").json()["waiting"]:
+        time.sleep(0.02)
+    assert asked == [1, 1]
+    assert "nobody" in httpx.get(served.url + f"/jobs/{2:032x}").json()["error"]
+
+
+class Flaky:
+    """Passes connections on to a server, but cuts some of them off."""
+
+    def __init__(self, url: str, cut: list[bool]) -> None:
+        self.to = int(url.rsplit(":", 1)[1])
+        self.cut, self.count = cut, 0
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            near, _ = self.listening.accept()
+            self.count += 1
+            if self.cut and self.cut.pop(0):
+                near.recv(10)
+                near.close()
+                continue
+            far = socket.create_connection(("127.0.0.1", self.to))
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _pump(one: socket.socket, other: socket.socket) -> None:
+        while data := one.recv(65536):
+            other.sendall(data)
+        other.close()
+
+
+def test_a_lost_connection_is_asked_again_and_measured_once(tiny: FastViTConfig, served: Served) -> None:
+    # The description, the job and its answer: each is cut off once or twice.
+    flaky = Flaky(served.url, [True, False, True, True, False, True, False])
+    found = measure(tiny, flaky.url, resolution=32, fresh=True)
+    assert flaky.count >= 7
+    assert served.desk.measured == 1
+    assert found.seconds < 30
+    there = measure(tiny, served.url, resolution=32)
+    assert found.latency_ms == there.latency_ms  # waiting and asking again are no part of it
+
+
+def test_a_job_that_a_restart_forgot_is_given_again(tiny: FastViTConfig, served: Served,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten = []
+    original = remote.ask
+
+    def forgetting(url: str, question, **how):
+        answer = original(url, question, **how)
+        if answer.get("state") in ("waiting", "running") and not forgotten:
+            forgotten.append(served.desk.jobs.clear())
+        return answer
+
+    monkeypatch.setattr(remote, "ask", forgetting)
+    assert measure(tiny, served.url, resolution=32).latency_ms > 0
+    assert forgotten
+
+
+def test_a_connection_that_stays_lost_is_a_failure_and_no_latency(
+        tiny: FastViTConfig, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "RETRY_S", 0.5)
+    check_device(served.url)
+    served.stop()
+    with pytest.raises(Failure, match=r"no answer from http.*serve-device"):
+        measure(tiny, served.url, resolution=32)
+    with pytest.raises(NotAvailable, match="no answer"):
+        check_device("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    (["--host", "0.0.0.0"], "FASTVIT_EXPLORER_TOKEN"), (["--port", "99999"], "--port"), (["--device", "x"], "expected"),
+    (["--device", "http://other:1"], "device of this machine"), (["--device", "iphone12pro"], "predicted")])
+def test_the_command_refuses(words: list[str], expected: str, capsys: pytest.CaptureFixture[str],
+                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(remote.TOKEN, raising=False)
+    assert main(["serve-device", *words]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_the_command_serves_and_its_death_is_a_failure(tiny: FastViTConfig, folder: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    process = subprocess.Popen([sys.executable, str(ROOT / "search.py"), "serve-device", "--port", "0"], text=True,
+                               stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=ROOT)
+    try:
+        line = process.stderr.readline()
+        url = next(word.rstrip(",;") for word in line.split() if word.startswith("http"))
+        assert "without a token" in line
+        assert measure(tiny, url, resolution=32, protocol="paper").latency_ms > 0
+        process.kill()
+        monkeypatch.setattr(remote, "RETRY_S", 0.5)
+        with pytest.raises(Failure, match="no answer"):
+            measure(tiny, url, resolution=32, protocol="paper")
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
