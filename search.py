@@ -68,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader went away (`| head`); Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        # A full disk, a folder without permission: nothing that a traceback would explain better.
+        if os.environ.get("FASTVIT_EXPLORER_DEBUG"):
+            raise
+        print(f"search.py: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from fastvit.presets import PRESETS
 from nas.confirm import FINALISTS, SHARE, Confirmation, movement
 from nas.errors import Failure, UsageError
@@ -28,6 +30,7 @@ from space import SearchSpace
 
 DEFAULT_MINUTES = 8.0
 NOTHING_MEETS_THE_BUDGET = 3
+DEFAULTS = {"data": "builtin", "device": "onnxruntime", "space": "default", "seed": 0, "sampler": "surrogate"}
 
 
 def check_budget(budget_ms: float) -> None:
@@ -65,6 +68,9 @@ def start(args: argparse.Namespace) -> Run:
     from nas.proxy import rungs
 
     check_budget(args.budget_ms)
+    for name, value in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     space = SearchSpace.load(args.space)
     check_device(args.device)
     task = load_task(args.data, resolution=args.resolution, seed=args.seed)
@@ -99,13 +105,31 @@ def enqueue_presets(run: Run) -> None:
 
 
 def launch(run: Run, args: argparse.Namespace) -> int:
-    """Run workers until a limit is reached, print the front, and return the exit code."""
+    """Run workers until a limit is reached, print the front, and return the exit code.
+
+    Raises:
+        UsageError: the run is going on already.
+        Failure: workers keep dying, the first trials fail alike, or the storage is gone.
+    """
+    lock = FileLock(run.path / "launcher.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        going_on = True
+    else:
+        going_on = run.state() == "running"
+    if going_on:
+        lock.release()
+        raise UsageError(f"{run.path} is running already (process {run.meta.get('launcher_pid')}); "
+                         f"`search.py status {run.path}` shows how far it is")
+    with lock:
+        return _launch(run, args)
+
+
+def _launch(run: Run, args: argparse.Namespace) -> int:
     from nas.heartbeat import bury
     from nas.report import front_table, write_report
 
-    if run.state() == "running":
-        raise UsageError(f"{run.path} is running already (process {run.meta.get('launcher_pid')}); "
-                         f"`search.py status {run.path}` shows how far it is")
     if (note := run.repair()) is not None:
         print(note, file=sys.stderr)
     if not run.shared:
@@ -117,8 +141,11 @@ def launch(run: Run, args: argparse.Namespace) -> int:
     workers = args.workers or default_workers(machine)
     if warning := too_many(machine, workers):
         print(warning, file=sys.stderr)
-    minutes = args.minutes or (None if args.trials else DEFAULT_MINUTES)
     done = len([r for r in run.records() if not (r.preset or r.anchor or r.retried) and r.origin != "predicted"])
+    if not (args.trials or args.minutes) and run.meta.get("state") != "finished":
+        # Interrupted, and told nothing new: on to the number of trials that it was started with.
+        args.trials = max(0, (run.meta.get("trial_limit") or 0) - done) or None
+    minutes = args.minutes or (None if args.trials else DEFAULT_MINUTES)
     run.tell_to_stop(False)
     earlier = float(run.meta.get("elapsed_s", 0.0))
     count = FINALISTS if args.confirm is None else args.confirm
@@ -190,9 +217,11 @@ class _Signals:
 
     def _handle(self, number: int, _frame: object) -> None:
         self.count, self.last = self.count + 1, number
+        # Only noted here: the storage may be in the middle of an answer. The launcher's loop tells the workers.
         if self.count == 1:
-            self.run.tell_to_stop()
-            print("\nending after the current trials; once more aborts", file=sys.stderr)
+            os.write(2, b"\nending after the current trials; once more aborts\n")
+        elif self.count > 2:
+            raise KeyboardInterrupt
 
 
 def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, begun: float,
@@ -200,7 +229,7 @@ def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, 
     from nas.worker import idle_path
 
     seen: set[int] = {r.trial for r in run.records() if r.outcome != "running"}
-    saved = 0
+    saved, told = 0, False
     with _progress(minutes, trials) as bar:
         while True:
             records = run.records()
@@ -219,9 +248,13 @@ def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, 
                               replace=not signals.count)
             if not alive or signals.count > 1:
                 break
+            if signals.count == 1 and not told:
+                told = True
+                run.tell_to_stop()
             if elapsed - saved > 10:
                 saved = int(elapsed)
-                run.update(elapsed_s=earlier + elapsed)
+                with contextlib.suppress(OSError):  # a full disk is the workers' to report; they wait for space
+                    run.update(elapsed_s=earlier + elapsed)
             _check_alike(records)
             left = None if minutes is None else 60 * minutes - elapsed
             idle = all(idle_path(run, worker.name).exists() for worker in pool.processes)

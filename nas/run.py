@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
-SCHEMA = 1
-ATTRS_S = 1.0
+SCHEMA = 2
+FRESH_S = 1.0  # what was read from a shared storage holds so long: a worker asks several times within a trial
 SILENT_S = 120.0  # a launcher on another machine that wrote nothing for so long is gone
 META, STOP = "run", "stop"  # attributes of a study in a shared storage
 OUTCOMES = ("complete", "over_budget", "stopped_early", "failed", "running")
@@ -141,6 +141,8 @@ class Run:
         self._attrs: dict[str, Any] = {}
         self._attrs_read = -math.inf
         self._ended: dict[int, TrialRecord] = {}
+        self._read: list[TrialRecord] = []
+        self._read_at = -math.inf
 
     @classmethod
     def create(cls, path: Path, meta: dict[str, Any], url: str | None = None) -> Run:
@@ -268,8 +270,7 @@ class Run:
 
     def attrs(self) -> dict[str, Any]:
         """The study's own attributes: what is known of the run as a whole."""
-        if not self.shared or time.monotonic() - self._attrs_read > ATTRS_S:
-            # Read several times a trial; a thousand workers would ask a database for little else.
+        if not self.shared or time.monotonic() - self._attrs_read > FRESH_S:
             self._attrs = self.storage.get_study_user_attrs(self.study._study_id)
             self._attrs_read = time.monotonic()
         return self._attrs
@@ -368,6 +369,8 @@ class Run:
         """
         if not self.shared and not self.journal.exists():
             return []
+        if self.shared and time.monotonic() - self._read_at < FRESH_S:
+            return list(self._read)
         try:
             trials = self.study.get_trials(deepcopy=False)
         except (ValueError, KeyError) as error:
@@ -383,7 +386,8 @@ class Run:
                     self._ended[trial.number] = record
             if record is not None:
                 found.append(record)
-        return found
+        self._read, self._read_at = found, time.monotonic()
+        return list(found)
 
     def frame(self) -> pd.DataFrame:
         """One row a trial: the columns of TrialRecord.row()."""
@@ -395,8 +399,10 @@ class Run:
     def status(self) -> dict[str, Any]:
         """The contract's status document."""
         counts = Counter(record.outcome for record in self.records())
+        reasons = Counter(record.reason or "unknown" for record in self.all_records() if record.outcome == "failed")
         return {"run": str(self.path), "state": self.state(),
                 "trials": {outcome: counts.get(outcome, 0) for outcome in OUTCOMES},
+                "failures": dict(reasons.most_common()),
                 "elapsed_s": self.meta.get("elapsed_s", 0.0)}
 
     def state(self) -> str:
@@ -463,6 +469,15 @@ def _alive(meta: dict[str, Any]) -> bool:
         return True
 
 
+def _from_1(meta: dict[str, Any]) -> dict[str, Any]:
+    """Before runs had several budgets and shared storages."""
+    budget = meta.get("budget_ms")
+    return {"budgets": [] if budget is None else [budget], "storage": "journal", "sampler": "surrogate"} | meta
+
+
+_MIGRATIONS = {1: _from_1}  # from each schema to the next
+
+
 def readable(meta: Any, where: Path) -> dict[str, Any]:
     """What a run was, in the present schema.
 
@@ -474,6 +489,10 @@ def readable(meta: Any, where: Path) -> dict[str, Any]:
     if meta["schema"] > SCHEMA:
         raise UsageError(f"{where} has schema {meta['schema']}, this version reads up to {SCHEMA}; "
                          "open it with a newer version")
+    for schema in range(meta["schema"], SCHEMA):
+        if schema not in _MIGRATIONS:
+            raise UsageError(f"{where} has schema {schema}, this version reads {min(_MIGRATIONS)} to {SCHEMA}")
+        meta = _MIGRATIONS[schema](meta) | {"schema": schema + 1}
     if missing := [key for key in ("id", "budget_ms", "device", "resolution", "task", "space") if key not in meta]:
         raise UsageError(f"{where} is damaged: it says nothing of {', '.join(missing)}")
     return meta

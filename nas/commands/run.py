@@ -15,15 +15,16 @@ def register(commands: argparse._SubParsersAction) -> None:
         description="Search for the FastViT configurations with the best score under a latency budget.")
     run.add_argument("--budget-ms", type=float, metavar="MS", help="latency budget of one inference, in ms")
     run.add_argument("--budgets", metavar="MS,MS", help="several budgets that one run serves, such as 1,2,4")
-    run.add_argument("--data", default="builtin", metavar="DIR",
+    run.add_argument("--data", metavar="DIR",
                      help="an image folder (train/ and val/, or one folder a class), or builtin (default)")
     run.add_argument("--resolution", type=int, metavar="PX", help="input size (default: the task's own)")
-    run.add_argument("--device", default="onnxruntime", help="where latency is measured (`search.py devices`)")
-    run.add_argument("--space", default="default", help="a shipped space or a TOML file")
+    # Defaults stand in nas.launch.DEFAULTS: with --resume, what is not said is as the run has it.
+    run.add_argument("--device", help="where latency is measured (`search.py devices`; default onnxruntime)")
+    run.add_argument("--space", help="a shipped space or a TOML file (default: default)")
     run.add_argument("--run", metavar="DIR", help="folder for the run (default: a new one under runs/)")
     run.add_argument("--resume", action="store_true", help="go on when the folder of --run holds a run already")
-    run.add_argument("--seed", type=int, default=0, help="seed of the search and of training (default 0)")
-    run.add_argument("--sampler", choices=("surrogate", "tpe", "nsga2", "random"), default="surrogate",
+    run.add_argument("--seed", type=int, help="seed of the search and of training (default 0)")
+    run.add_argument("--sampler", choices=("surrogate", "tpe", "nsga2", "random"),
                      help="what proposes configurations (default: surrogate; docs/LOG.md compares them)")
     run.add_argument("--steps", type=int, help="training steps of a proxy (default: the task's)")
     _limits(run)
@@ -86,14 +87,11 @@ def run(args: argparse.Namespace) -> int:
 
     from nas.errors import UsageError
     from nas.launch import check_limits, launch, start
+    from nas.resume import check_same
     from nas.run import Run
 
     if args.resume and args.run and (Path(args.run) / "run.json").exists():
-        given = Run.open(args.run, args.storage)
-        if args.budget_ms is not None and args.budget_ms != given.meta["budget_ms"]:
-            raise UsageError(f"--budget-ms {args.budget_ms:g}: the run {args.run} has a budget of "
-                             f"{given.meta['budget_ms']:g} ms; `search.py front {args.run} --budget-ms "
-                             f"{args.budget_ms:g}` shows it under another")
+        check_same(Run.open(args.run, args.storage), args)
         return resume(args)
     args.budgets = budgets_of(args)
     if args.budget_ms is None:
@@ -143,6 +141,8 @@ def status(args: argparse.Namespace) -> int:
     print(f"{found['run']}: {found['state']}, {found['elapsed_s'] / 60:.1f} minutes")
     for outcome, count in found["trials"].items():
         print(f"  {outcome.replace('_', ' '):<14}{count:>6}")
+    for reason, count in found["failures"].items():
+        print(f"    {count} failed: {reason}")
     return 0
 
 

@@ -90,4 +90,4 @@ if __name__ == "__main__":
     from nas.worker import work
 
     opened = Run.open(sys.argv[1])
-    sys.exit(work(opened, sys.argv[2], StandIn(opened)))
+    sys.exit(work(opened, sys.argv[2], StandIn(opened, rung_s=float(os.environ.get("STAND_IN_RUNG_S", "0.1")))))
