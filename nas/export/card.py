@@ -16,7 +16,7 @@ _PROBES = {"random": "noise", "real": "photographs", "structured": "flat and edg
 def card(variant: Variant, written: dict[str, Any], failed: dict[str, str], parity: dict[str, Any]) -> str:
     """The card in Markdown. `written`, `failed` and `parity` as the export recorded them."""
     sections = [_head(variant), _architecture(variant), _numbers(variant), _files(written, failed),
-                _loading(variant, written), _parity(parity), _provenance(variant)]
+                _loading(variant, written), _training(variant), _parity(parity), _provenance(variant)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -46,7 +46,7 @@ def _architecture(variant: Variant) -> str:
 def _numbers(variant: Variant) -> str:
     lines = ["## Numbers"]
     if variant.latency is None:
-        lines.append("Latency: not measured for this export.")
+        lines.append("Latency: not measured for this export (`search.py export --device D` does).")
     else:
         value = variant.latency
         lines.append(f"Latency: {value['latency_ms']:.3f} ms [{value['ci_low_ms']:.3f}, {value['ci_high_ms']:.3f}] "
@@ -62,10 +62,10 @@ def _numbers(variant: Variant) -> str:
                      f"{variant.provenance.get('proxy_steps') or 'a few'} steps. It orders configurations within one "
                      "search. " + ("It is what these weights scored."
                                    if "proxy_of" in variant.provenance else "It is no accuracy of these weights."))
-    if variant.accuracy:
-        lines.append("Accuracy of these weights: " + ", ".join(
-            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-            for key, value in variant.accuracy.items() if not isinstance(value, (dict, list))) + ".")
+    if (found := variant.accuracy) is not None:
+        lines.append(f"Accuracy of these weights on the {found['images']:,} validation images of {found['data']}: "
+                     f"top-1 {found['top1']:.2f} % (train form {found['top1_unfused']:.2f} %), top-5 "
+                     f"{found['top5']:.2f} %, calibration error {found['ece']:.3f}. evaluation.json has every class.")
     return "\n\n".join(lines)
 
 
@@ -111,6 +111,18 @@ def _loading(variant: Variant, written: dict[str, Any]) -> str:
         parts += ["", "OpenVINO:", "", "```python", "import openvino",
                   f'compiled = openvino.Core().compile_model("{written["openvino"][0]["file"]}", "CPU")', "```"]
     return "\n".join(parts)
+
+
+def _training(variant: Variant) -> str:
+    known = variant.provenance.get("training")
+    if not known or variant.recipe is None:
+        return ""
+    recipe = variant.recipe
+    taught = f", half of the loss with the labels of {known['teacher']}" if known.get("teacher") else ""
+    return (f"## Training\n\n{recipe.epochs} epochs ({known['steps']:,} steps of {recipe.batch_size} images at "
+            f"{recipe.resolution} px) on {known['data']}, {recipe.opt}, peak learning rate {recipe.lr:.3g}{taught}; "
+            f"{known['seconds']:,.0f} s on {known['devices']}, {known['precision']}. It started from weights: "
+            f"{known['started_from']}. recipe.yaml holds the recipe, training.csv the course.")
 
 
 def _parity(parity: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from fastvit.config import FastViTConfig
 from nas.export.formats import Artefact, Runner, lacks
 from nas.export.variant import Variant, read_sheet
+from nas.train.recipe import Recipe
 
 WEIGHTS = "model.safetensors"
 _MODULE = '''"""Registers {name} with timm. Needs the FastViT configuration explorer (package `fastvit`) installed.
@@ -40,12 +41,12 @@ def missing() -> str | None:
 
 def pretrained_cfg(variant: Variant) -> dict[str, Any]:
     """What timm should know of the weights. Says who made them: a base's tag and licence are not ours."""
-    side = variant.resolution
+    side, recipe = variant.resolution, variant.recipe or Recipe()
     return {
         "tag": variant.name, "license": "other", "origin_url": "", "paper_ids": "arXiv:2303.14189",
         "num_classes": variant.num_classes, "input_size": [3, side, side], "pool_size": [-(-side // 32)] * 2,
-        "crop_pct": 0.9, "interpolation": "bicubic", "mean": list(variant.mean), "std": list(variant.std),
-        "fixed_input_size": False, "custom_load": False, "description": variant.weights}
+        "crop_pct": recipe.crop_pct, "interpolation": recipe.interpolation, "mean": list(variant.mean),
+        "std": list(variant.std), "fixed_input_size": False, "custom_load": False, "description": variant.weights}
 
 
 def write(variant: Variant, folder: Path) -> list[Artefact]:

@@ -127,7 +127,9 @@ def test_the_folder_says_what_was_trained(tmp_path: Path, capsys: pytest.Capture
     assert sheet["num_classes"] == 2
     assert sheet["weights"].startswith("trained on data for 6 epochs")
     assert sheet["accuracy"]["top1"] == 100
-    assert "top1 100" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "top-1 100.00 % (train form 100.00 %)" in card
+    assert "6 epochs (24 steps of 8 images at 32 px) on data, adamw" in card
     assert {p.name for p in folder.iterdir()} >= {"my_net.onnx", "training.csv", "evaluation.json", "recipe.yaml"}
     assert main(["verify", str(folder)]) == 0
     assert list((tmp_path / "my_net.training" / "tensorboard").glob("events*"))
@@ -217,3 +219,27 @@ def test_folders_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         swap_folders(tmp_path / "none", tmp_path / "b")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
     assert (tmp_path / "b" / "b").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_killed_and_resumed_are_as_never_killed(tmp_path: Path) -> None:
+    whole, killed = export(tmp_path, "whole"), export(tmp_path, "killed")
+    words = [*WORDS, "--devices", "2", "--epochs", "3"]
+    done = start("train", str(whole), *words)
+    _, err = done.communicate(timeout=280)
+    assert done.returncode == 0, err
+    process = start("train", str(killed), *words)
+    checkpoint = tmp_path / "killed.training" / "checkpoint.pt"
+    while not checkpoint.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    for pid in (process.pid, *map(int, children)):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    again = start("train", str(killed), "--resume")
+    _, err = again.communicate(timeout=280)
+    assert again.returncode == 0, err
+    one, other = (load_file(folder / "model.safetensors") for folder in (whole, killed))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert rows(whole / "training.csv") == rows(killed / "training.csv")
