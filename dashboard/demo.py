@@ -50,7 +50,7 @@ def quality(config: FastViTConfig) -> float:
 
 def measurement(config: FastViTConfig, rng: np.random.Generator, resolution: int = RESOLUTION) -> dict[str, Any]:
     """What nas.latency would have recorded, its samples included."""
-    true, reference, rounds = latency_ms(config, resolution), 1.5, int(rng.integers(15, 40))
+    true, reference, rounds = latency_ms(config, resolution), 1.5, int(rng.integers(12, 25))
     drift = 1 + 0.04 * np.cumsum(rng.normal(0, 0.3, rounds)) / math.sqrt(rounds)
     trial = true * drift * (1 + np.abs(rng.normal(0, 0.02, rounds)))
     base = reference * drift * (1 + np.abs(rng.normal(0, 0.02, rounds)))
@@ -59,7 +59,7 @@ def measurement(config: FastViTConfig, rng: np.random.Generator, resolution: int
     return {"name": config.key(), "config_key": config.key(), "device": "synthetic", "origin": "measured",
             "resolution": resolution, "latency_ms": value, "ci_low_ms": value - half, "ci_high_ms": value + half,
             "batch": 1, "threads": 1, "precision": "fp32", "protocol": "interleaved-1", "runtime": "a formula",
-            "flags": [], "samples": {"trial_ms": trial.round(5).tolist(), "reference_ms": base.round(5).tolist()},
+            "flags": [], "samples": {"trial_ms": trial.round(4).tolist(), "reference_ms": base.round(4).tolist()},
             "measured_at": EPOCH.isoformat(), "seconds": 1.0}
 
 
@@ -90,7 +90,7 @@ def evaluate(config: FastViTConfig, budget_ms: float, rng: np.random.Generator, 
     scores = [{"step": step, "score": round(final * (1 - 0.6 * math.exp(-3 * step / STEPS)) + rng.normal(0, 0.005), 4)
                if step < STEPS else final, "seconds": 0.11 * step} for step in rungs]
     curve = [[step, round(0.5 + 2.3 * math.exp(-2.2 * final * step / STEPS) + float(rng.normal(0, 0.03)), 4)]
-             for step in range(1, rungs[-1] + 1)]
+             for step in range(1, rungs[-1] + 1, 2)]
     record["cost_s"]["proxy"] = 0.11 * rungs[-1]
     record |= {"scores": scores, "curve": curve, "score_sd": 0.012, "score": scores[-1]["score"]}
     if stopped:

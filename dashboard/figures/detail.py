@@ -10,6 +10,7 @@ import numpy as np
 
 from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, STAGES, VERMILION
 from fastvit.cost import Cost
+from nas.run import TrialRecord
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -87,6 +88,19 @@ def curve_figure(curve: Sequence[Any], scores: Sequence[dict[str, Any]]) -> go.F
 def curve_words(scores: Sequence[dict[str, Any]]) -> str:
     rungs = ", ".join(f"{s['score']:.3f} at step {s['step']}" for s in scores)
     return f"Score {rungs}." if rungs else "No score was recorded."
+
+
+def confirmed_words(record: TrialRecord) -> str:
+    """What confirming found, and how far it moved from the run that the search saw."""
+    found = record.confirmed or {}
+    runs = [run["score"] for run in found.get("runs", []) if run.get("score") is not None]
+    text = f"Confirmed by {len(runs)} seeds: score {found['score']:.3f} ± {found['score_sd']:.3f}"
+    text += f" ({', '.join(f'{score:.3f}' for score in runs)}); the search's own run said {record.score or 0:.3f}."
+    before = found.get("latency_before") or {}
+    if before.get("latency_ms") and record.latency_ms:
+        text += (f" Measured again beside the other finalists: {record.latency_ms:.3f} ms, "
+                 f"{before['latency_ms']:.3f} before.")
+    return text
 
 
 def stage_shares(cost: Cost) -> list[dict[str, Any]]:

@@ -117,14 +117,18 @@ def share_figure(share: Share) -> go.Figure:
 
     logs = np.log10(share.latencies)
     edges = np.linspace(logs.min(), logs.max() + 1e-9, 41)
+    if 10 ** edges[0] < share.budget_ms < 10 ** edges[-1]:
+        edges = np.union1d(edges, [np.log10(share.budget_ms)])  # no bar on both sides of the budget
     counts, _ = np.histogram(logs, edges)
-    middle, width = 10 ** ((edges[:-1] + edges[1:]) / 2), np.diff(10**edges)
+    # In bars of unequal width the height is what counts: percent for each fortieth of the axis.
+    density = 100 * counts / len(logs) / np.diff(edges) * (edges[-1] - edges[0]) / 40
+    middle, width = (10 ** edges[:-1] + 10 ** edges[1:]) / 2, np.diff(10**edges)
     ticks = log_ticks(10 ** edges[0], 10 ** edges[-1])
     under = middle <= share.budget_ms
     figure = go.Figure()
     for mask, colour, words in ((under, BLUE, "under the budget"), (~under, GREY, "over it")):
         if mask.any():
-            figure.add_bar(x=middle[mask], y=100 * counts[mask] / len(logs), width=width[mask], name=words,
+            figure.add_bar(x=middle[mask], y=density[mask], width=width[mask], name=words,
                            marker={"color": colour, "line": {"width": 0}},
                            hovertemplate="about %{x:.2f} ms: %{y:.1f} %<extra></extra>")
     figure.add_vline(x=share.budget_ms, line={"color": GREEN, "dash": "dash", "width": 1.5})

@@ -84,15 +84,14 @@ def _headline(ref: Ref, runs: list[Snapshot], config: FastViTConfig, record: Tri
     if config != PRESETS[near]:
         st.caption(f"From {near.upper()}, the nearest preset: {parts.plain(in_words(config, PRESETS[near]))}.")
     if record is not None and record.confirmed:
-        st.success("Confirmed: " + parts.plain(", ".join(
-            f"{key.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value}"
-            for key, value in record.confirmed.items() if isinstance(value, (int, float, str)))))
+        st.success(parts.plain(detail.confirmed_words(record)), icon=":material/verified:")
 
 
 def _architecture(config: FastViTConfig, resolution: int) -> None:
     st.markdown("##### Architecture")
     parts.picture(drawing.network(config, resolution))
-    st.caption(f"{config.describe()}. Each bar is a block as wide as its channels: token mixer, then ConvFFN.")
+    st.caption(f"{config.describe()}. Each bar is a block, higher with more channels: token mixer above, ConvFFN "
+               "below.")
     stage = st.segmented_control("One block of stage", [1, 2, 3, 4], default=3, key="block_stage") or 3
     train, fused = st.columns(2)
     with train, st.container(border=True):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ADDRESS = "127.0.0.1"
@@ -18,6 +19,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="the run to open first (default: the newest)")
     parser.add_argument("--root", metavar="DIR",
                         help="the folder that holds the runs (default: the folder of RUN, or else runs)")
+    parser.add_argument("--demo", action="store_true", help="made-up runs in a folder that is removed at the end")
     parser.add_argument("--port", type=int, default=8501, help="port on this machine (default 8501)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.set_defaults(handler="nas.commands.dashboard:dashboard")
@@ -29,14 +31,28 @@ def dashboard(args: argparse.Namespace) -> int:
 
     if not 1 <= args.port <= 65535:
         raise UsageError(f"--port {args.port}: expected a number from 1 to 65535")
+    if not _free(args.port):
+        raise UsageError(f"port {args.port} is taken; name another with --port")
+    if args.demo:
+        if args.run is not None or args.root is not None:
+            raise UsageError("--demo makes runs of its own; leave RUN and --root out")
+        with tempfile.TemporaryDirectory(prefix="fastvit-explorer-") as folder:
+            from dashboard.demo import make
+
+            make(Path(folder) / "another seed", 60, seed=2)
+            make(Path(folder) / "demo", 150)
+            return serve(args, Path(folder).resolve(), "demo")
     if args.run is not None:
         Run.open(args.run)
     name, root = locate(args.run, args.root)
     if not root.is_dir():
         raise UsageError(f"{root} is no folder; start a run with `search.py --budget-ms 2`, or name the folder of your "
                          "runs with --root")
-    if not _free(args.port):
-        raise UsageError(f"port {args.port} is taken; name another with --port")
+    return serve(args, root, name)
+
+
+def serve(args: argparse.Namespace, root: Path, name: str) -> int:
+    """Run the server until it ends; the exit code."""
     print(f"http://{ADDRESS}:{args.port}", flush=True)
     process = subprocess.Popen(command(args.port, browser=not args.no_browser), env=environment(root, name),
                                cwd=home())

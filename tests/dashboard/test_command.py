@@ -33,12 +33,14 @@ def test_the_protections_are_on() -> None:
     assert str(PROJECT) in environment(Path("x"), "")["PYTHONPATH"].split(os.pathsep)
 
 
-def test_the_server_answers_this_machine_only_and_ends(root: Path) -> None:
+@pytest.mark.parametrize("words", [["--demo"], ["RUN"]])
+def test_the_server_answers_and_ends(root: Path, words: list[str]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(PROJECT / "search.py"), "dashboard", str(root / "demo"), "--port",
-                                str(port), "--no-browser"], stdout=subprocess.PIPE, text=True, cwd=root)
+    what = [str(root / "demo") if word == "RUN" else word for word in words]
+    process = subprocess.Popen([sys.executable, str(PROJECT / "search.py"), "dashboard", *what, "--port", str(port),
+                                "--no-browser"], stdout=subprocess.PIPE, text=True, cwd=root)
     try:
         for _ in range(150):
             try:
@@ -55,3 +57,10 @@ def test_the_server_answers_this_machine_only_and_ends(root: Path) -> None:
         process.wait(20)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_demo_takes_no_run(root: Path) -> None:
+    done = subprocess.run([sys.executable, str(PROJECT / "search.py"), "dashboard", str(root / "demo"), "--demo",
+                           "--port", "58123"], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--demo makes runs of its own" in done.stderr

@@ -67,6 +67,14 @@ def test_charts_of_a_measured_trial(run: Snapshot) -> None:
     detail.curve_figure([], [])
 
 
+def test_what_confirming_found_is_said(run: Snapshot) -> None:
+    record = next(r for r in run.records if r.confirmed)
+    words = detail.confirmed_words(record)
+    assert words.startswith("Confirmed by 3 seeds: score")
+    assert f"{record.score:.3f}" in words
+    assert "before." in words
+
+
 def test_predictions_beat_the_null_and_say_so(run: Snapshot) -> None:
     known = Predictor.fit(run.records, SPACE, 64)
     assert known.latency is not None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +44,18 @@ def test_a_damaged_run_is_one_sentence(tmp_path: Path) -> None:
     (run.path / "run.json").write_text("{")
     with pytest.raises(UsageError, match="is damaged"):
         Reader(run.path).read()
+
+
+def test_a_run_of_an_earlier_version_stays_readable(tmp_path: Path) -> None:
+    """data/schema2 was written once by dashboard.demo and is never made again."""
+    data = Path(__file__).parent / "data" / "schema2"
+    run = tmp_path / "demo"
+    run.mkdir()
+    (run / "run.json").write_bytes((data / "run.json").read_bytes())
+    (run / "journal.log").write_bytes(gzip.decompress((data / "journal.log.gz").read_bytes()))
+    snapshot = Reader(run).read()
+    counts = snapshot.frame.outcome.value_counts().to_dict()
+    assert counts == {"complete": 31, "over_budget": 5, "failed": 2, "stopped_early": 2}
+    assert snapshot.frame.confirmed.sum() == 4
+    points = Run.open(run).front()["points"]
+    assert [point["trial"] for point in points] == [27, 22, 25]

@@ -112,7 +112,10 @@ def test_the_share_under_the_budget() -> None:
     assert share.share == 0.5
     assert share.error == pytest.approx(0.25)
     drawn = charts.share_figure(share)
-    assert sum(sum(trace.y) for trace in drawn.data) == pytest.approx(100)
+    reach = np.log10(2.0 / 0.5)
+    area = sum(y * np.log10((x + w / 2) / (x - w / 2)) for t in drawn.data for x, y, w in zip(
+        t.x, t.y, t.width, strict=True)) / reach * 40
+    assert area == pytest.approx(100, rel=0.01)
     assert "50 ± 25 %" in charts.share_words(share, 10)
 
 
