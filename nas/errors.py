@@ -14,3 +14,7 @@ class Failure(RuntimeError):
 
 class NotAvailable(Failure):
     """An optional part is missing on this machine; the message says what it needs."""
+
+
+class DeviceGone(NotAvailable):
+    """A device that measured before does not answer any more; no fault of what was to be measured."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 class Evaluation(Protocol):
-    def measure(self, config: FastViTConfig) -> Measurement:
-        """Latency on the run's device."""
+    def measure(self, config: FastViTConfig | str) -> Measurement:
+        """Latency on the run's device; a string names a model of timm."""
 
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
               on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
@@ -38,17 +38,21 @@ class Real:
     """The device and the data that run.json names.
 
     Raises:
-        UsageError: the data is not what the run began with.
+        UsageError: the data or the processor is not what the run began with.
+        NotAvailable: the device cannot be used from here.
     """
 
     def __init__(self, run: Run, *, data: str | None = None) -> None:
         from nas.data import load_task
+        from nas.latency import check_device
         from nas.latency.cache import machine
+        from nas.latency.devices import is_remote
 
+        check_device(run.meta["device"])
         self.meta, self.path = run.meta, run.path
         processor = self.meta.get("host", {}).get("processor")
         # A device behind an address is the same for everybody; a local one is each machine's own.
-        if "://" not in self.meta["device"] and processor not in (None, machine()):
+        if not is_remote(self.meta["device"]) and processor not in (None, machine()):
             raise UsageError(f"the latencies of the run {run.path} are those of {processor}; this machine is a "
                              f"{machine()}, and its latencies would not compare")
         self.task = load_task(data or self.meta["task"], resolution=self.meta["resolution"], seed=self.meta["seed"])
@@ -57,7 +61,7 @@ class Real:
             raise UsageError(f"the data of {where} is not what the run {run.path} began with; "
                              + ("name the same images with --data" if data else "start a new run"))
 
-    def measure(self, config: FastViTConfig) -> Measurement:
+    def measure(self, config: FastViTConfig | str) -> Measurement:
         from nas.latency import measure
 
         return measure(config, self.meta["device"], resolution=self.meta["resolution"],

@@ -17,7 +17,7 @@ import numpy as np
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from nas.confirm import waiting_trials
-from nas.errors import Failure
+from nas.errors import DeviceGone, Failure
 from nas.evaluation import Evaluation, Real
 from nas.heartbeat import Pulse, checkpoint_path, drop_checkpoint, worker_name
 from nas.latency.predictor import Predictor
@@ -186,18 +186,13 @@ class Worker:
         record: dict[str, Any] = {"worker": self.name, "outcome": "running"}
         try:
             attrs = trial.user_attrs
-            config = (FastViTConfig.from_dict(attrs["config"]) if "config" in attrs else self.space.suggest(trial))
-            record |= {"seed": attrs.get("seed", self.meta["seed"]), "scores": attrs.get("scores", [])}
-            size = cost(config, self.meta["resolution"], num_classes=self.meta["num_classes"])
-            record |= {"config": config.to_dict(), "config_key": config.key(), "params_m": size.params_m,
-                       "gmacs": size.gmacs}
-            trial.set_user_attr("record", record)
-            if "confirms" in attrs:
-                record |= self.train(config, trial, 0.0, {}, may_stop=False, seed=record["seed"])
+            if "timm" in attrs:
+                trial.set_user_attr("record", record)
+                record |= self.measured(attrs["timm"])
             else:
-                record |= self.evaluate(config, trial, always=any(attrs.get(k) for k in ("preset", "anchor", "probe")))
-        except StorageGone:
-            raise
+                record |= self.evaluated(trial, record)
+        except (StorageGone, DeviceGone):
+            raise  # the storage or the device is gone, which is no fault of the configuration: tried again later
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 # No fault of the configuration: its trial stays unfinished and is tried again from its last rung.
@@ -222,6 +217,29 @@ class Worker:
             self.study.tell(trial, state=TrialState.FAIL if record["outcome"] == "failed" else TrialState.PRUNED)
         predicted_over = record["outcome"] == "over_budget" and (latency or {}).get("origin") == "predicted"
         self.hopeless = self.hopeless + 1 if predicted_over else 0
+
+    def measured(self, name: str) -> dict[str, Any]:
+        """A model of timm beside the front: its latency alone, for its score would take its own training."""
+        from nas.latency.network import Network
+
+        begun = time.perf_counter()
+        found = self.evaluation.measure(name)
+        params_m, gmacs = Network.of(name).counted(self.meta["resolution"])
+        return {"outcome": "complete", "anchor": name, "latency": found.to_dict(), "params_m": params_m,
+                "gmacs": gmacs, "cost_s": {"latency": time.perf_counter() - begun}}
+
+    def evaluated(self, trial: optuna.Trial, record: dict[str, Any]) -> dict[str, Any]:
+        """The record of a trial that has a configuration."""
+        attrs = trial.user_attrs
+        config = (FastViTConfig.from_dict(attrs["config"]) if "config" in attrs else self.space.suggest(trial))
+        record |= {"seed": attrs.get("seed", self.meta["seed"]), "scores": attrs.get("scores", [])}
+        size = cost(config, self.meta["resolution"], num_classes=self.meta["num_classes"])
+        record |= {"config": config.to_dict(), "config_key": config.key(), "params_m": size.params_m,
+                   "gmacs": size.gmacs}
+        trial.set_user_attr("record", record)
+        if "confirms" in attrs:
+            return self.train(config, trial, 0.0, {}, may_stop=False, seed=record["seed"])
+        return self.evaluate(config, trial, always=any(attrs.get(k) for k in ("preset", "anchor", "probe")))
 
     def evaluate(self, config: FastViTConfig, trial: optuna.Trial, *, always: bool) -> dict[str, Any]:
         """Latency first, because it needs no trained weights; the score only of what meets the budget.

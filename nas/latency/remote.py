@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nas.errors import Failure, NotAvailable, UsageError
+from nas.errors import DeviceGone, Failure, NotAvailable, UsageError
 from nas.latency.measurement import Measurement
 from nas.latency.network import Network
 from nas.latency.protocol import Session, Setting
@@ -110,8 +110,8 @@ def ask(url: str, question: Callable[[httpx.Client], httpx.Response], *, patienc
     try:
         found = asked()
     except (httpx.TransportError, _Busy) as error:
-        raise NotAvailable(f"no answer from {url} ({error or type(error).__name__}); is `search.py serve-device` "
-                           "running there?") from None
+        raise DeviceGone(f"no answer from {url} ({error or type(error).__name__}); is `search.py serve-device` "
+                         "running there?") from None
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise UsageError(f"--device {url}: {error}") from None
     if found.status_code == 404 and unknown is not None:

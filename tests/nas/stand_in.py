@@ -19,6 +19,7 @@ from typing import Any
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
+from nas.errors import DeviceGone
 from nas.files import write_atomic
 from nas.latency.measurement import Measurement
 from nas.proxy import rungs
@@ -51,6 +52,8 @@ class StandIn:
         self.run, self.measure_s, self.rung_s = run, measure_s, rung_s
 
     def measure(self, config: FastViTConfig) -> Measurement:
+        if (gone := os.environ.get("STAND_IN_GONE")) is not None and Path(gone).exists():
+            raise DeviceGone("no answer from http://bench:8765")
         time.sleep(self.measure_s)
         ms = latency_ms(config)
         return Measurement(name="", config_key=config.key(), device=self.run.meta["device"], origin="measured",

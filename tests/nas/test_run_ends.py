@@ -111,6 +111,25 @@ def test_workers_that_cannot_start_end_the_run(tmp_path: Path) -> None:
     assert "workers keep dying (exit code 7)" in err
 
 
+def test_a_device_that_vanishes_costs_no_trial(tmp_path: Path) -> None:
+    path, gone = tmp_path / "run", tmp_path / "gone"
+    begin(path, 6)
+    process = launch(path, "--trials", "6", STAND_IN_GONE=str(gone), STAND_IN_RUNG_S="0.2")
+    wait_for(path, 2)
+    gone.touch()
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "workers keep dying (exit code 1)" in err
+    assert "no answer from http://bench:8765" in err
+    assert "Traceback" not in err
+    process = launch(path, "--trials", "6", STAND_IN_GONE=str(tmp_path / "there"))
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    records = Run.open(path).records()
+    assert {r.reason for r in records if r.outcome == "failed"} <= {"the worker died; tried again"}
+    assert {r.preset for r in records if r.outcome == "complete"} >= {"t8", "t12", "s12", "sa12"}
+
+
 def test_one_launcher_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "run"
     begin(path, 4)
