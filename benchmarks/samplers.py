@@ -1,11 +1,12 @@
-"""Which sampler finds most hypervolume under a budget, by number of trials.
+"""Which search finds most hypervolume under a budget, by number of trials and by simulated minutes.
 
-    python benchmarks/samplers.py [--trials 100] [--seeds 3] [--budget-ms 2]
+    python benchmarks/samplers.py [--trials 100] [--seeds 3] [--budget-ms 2] [--objectives replay,toy]
 
-The objective is replayed, so that a comparison costs seconds: latency from a law of GMACs, activations and depth;
-the score from extremely randomised trees fitted to FastViT-Bench's short runs ("replay"), or an analytic toy
-("toy"), each with the noise of one run. Hypervolume is that of the noise-free scores of what was evaluated, as a
-share of what 20,000 random configurations and 3,000 steps of local search reach together.
+The objective is replayed, so that a comparison costs minutes (benchmarks/objectives.py): latency from a law of GMACs,
+activations and depth; the score from trees fitted to FastViT-Bench ("replay"), or an analytic toy ("toy"), with the
+noise of one run. Hypervolume is that of the noise-free scores of what was trained to the end, as a share of the best
+known. Minutes are those of one worker; all searches skip the training of what is over the budget, ours and MOASHA
+also end trials at rungs. Searches of other projects take part where they are installed (benchmarks/rivals.py).
 """
 
 from __future__ import annotations
@@ -13,91 +14,85 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import optuna
+import rivals
+from objectives import MEASURE_S, RUNGS, STEPS, Objective, Step, latency_ms, seconds, whole
 
 from fastvit import FastViTConfig
-from fastvit.cost import cost
-from nas.bench.table import read_rows
-from nas.front import hypervolume
+from nas.front import hypervolume, pareto
 from nas.propose import Proposer
 from nas.run import TrialRecord
-from nas.surrogate import encode, size_features
+from nas.stopping import dominated
 from nas.worker import sampler
 from space import SearchSpace
 
 SPACE = SearchSpace.load("default")
-STEPS = 240
-CHECKPOINTS = (15, 25, 50, 100, 200)
-Objective = Callable[[FastViTConfig], float]
+TRIALS = (15, 25, 50, 100, 200)
+MINUTES = (3, 6, 12, 24)
+OURS, WITHOUT_RUNGS = "surrogate (ours)", "surrogate, no early end"
+OPTUNA = ("random", "random within reach", "TPE, Optuna's default", "TPE multivariate, grouped", "NSGA-II", "GPSampler")
+OTHERS = {"syne-tune MOASHA": rivals.moasha, "archai evolution": rivals.archai}
 
 
-def latency_ms(config: FastViTConfig) -> float:
-    size = cost(config, 64)
-    return 0.25 + 16 * size.gmacs + 0.35 * size.activations_m + 0.015 * sum(config.depths)
+def predict(configs: Sequence[FastViTConfig]) -> np.ndarray:
+    return np.array([latency_ms(config) for config in configs])
 
 
-def toy(config: FastViTConfig) -> float:
-    """Saturating in size, a best place for width and depth between stages, gains from kernels and attention."""
-    size = cost(config, 64)
-    balance = np.std(np.diff(np.log2(config.widths))) + 0.3 * abs(np.log2(config.depths[2] / 8))
-    return float(0.9 - 0.12 * size.gmacs**-0.35 - 0.05 * balance + 0.01 * sum(k == 7 for k in config.ffn_kernels)
-                 + 0.02 * (config.mixers[3] == "attention") - 0.01 * (config.mixers[2] == "attention"))
-
-
-def replay() -> Objective:
-    from sklearn.ensemble import ExtraTreesRegressor
-
-    rows = [row for row in read_rows() if row["task"] == "builtin" and row["steps"] == STEPS]
-    configs = [FastViTConfig.from_dict(row["config"]) for row in rows]
-    x = np.array([np.concatenate([encode(c), size_features(c)]) for c in configs])
-    trees = ExtraTreesRegressor(300, min_samples_leaf=2, random_state=0).fit(x, [row["score"] for row in rows])
-    return lambda c: float(trees.predict([np.concatenate([encode(c), size_features(c)])])[0])
-
-
-def run(name: str, objective: Objective, trials: int, budget_ms: float, seed: int, noise: float) -> list[FastViTConfig]:
-    """The configurations that a search evaluates, in their order."""
+def ours(objective: Objective, trials: int, budget_ms: float, seed: int, *, rungs: bool) -> list[Step]:
     rng = np.random.default_rng(seed)
+    proposer, records, found = Proposer(SPACE, STEPS, budget_ms, rng), [], []
+    for number in range(trials):
+        config = proposer.next(records, predict)
+        assert config is not None
+        record: dict[str, Any] = {
+            "trial": number, "config": config.to_dict(), "config_key": config.key(), "scores": [],
+            "latency": {"latency_ms": latency_ms(config), "origin": "measured"}}
+        for steps in RUNGS if rungs else (STEPS,):
+            value = objective.noisy(config, rng, steps)
+            record |= {"score": value, "scores": [*record["scores"], {"step": steps, "score": value}]}
+            now = TrialRecord(**record)
+            if steps < STEPS and dominated(config, value, steps, latency_ms(config), [*records, now],
+                                           proposer.surrogate):
+                break
+        outcome = "complete" if steps == STEPS else "stopped_early"
+        records.append(TrialRecord(**record | {"outcome": outcome}))
+        found.append(Step(config, steps == STEPS, MEASURE_S + seconds(config, steps)))
+    return found
 
-    def predict(configs: Any) -> np.ndarray:
-        return np.array([latency_ms(config) for config in configs])
 
-    if name == "surrogate (ours)":
-        proposer, records = Proposer(SPACE, STEPS, budget_ms, rng), []
-        for trial in range(trials):
-            config = proposer.next(records, predict)
-            assert config is not None
-            records.append(TrialRecord(
-                trial=trial, outcome="complete", config=config.to_dict(), config_key=config.key(),
-                latency={"latency_ms": latency_ms(config), "origin": "measured"},
-                scores=[{"step": STEPS, "score": objective(config) + noise * rng.standard_normal()}]))
-        return [FastViTConfig.from_dict(r.config) for r in records]
-    samplers = {"TPE, Optuna's default": lambda: optuna.samplers.TPESampler(seed=seed),
-                "TPE multivariate, grouped": lambda: sampler("tpe", seed), "NSGA-II": lambda: sampler("nsga2", seed),
-                "GPSampler": lambda: optuna.samplers.GPSampler(seed=seed, n_startup_trials=12),
-                "random": lambda: sampler("random", seed),
-                "random within reach": lambda: sampler("random", seed)}
-    study = optuna.create_study(directions=["minimize", "maximize"], sampler=samplers[name]())
-    if name == "random within reach":
-        proposer = Proposer(SPACE, STEPS, budget_ms, rng)
-    found = []
+def optunas(name: str, objective: Objective, trials: int, budget_ms: float, seed: int) -> list[Step]:
+    rng = np.random.default_rng(seed)
+    made = {"TPE, Optuna's default": lambda: optuna.samplers.TPESampler(seed=seed),
+            "TPE multivariate, grouped": lambda: sampler("tpe", seed), "NSGA-II": lambda: sampler("nsga2", seed),
+            "GPSampler": lambda: optuna.samplers.GPSampler(seed=seed, n_startup_trials=12)}
+    study = optuna.create_study(directions=["minimize", "maximize"],
+                                sampler=made.get(name, lambda: sampler("random", seed))())
+    proposer, found = Proposer(SPACE, STEPS, budget_ms, rng), []
     for _ in range(trials):
         if name == "random within reach" and (config := proposer.random(predict, set())) is not None:
             study.enqueue_trial(SPACE.encode(config))
         trial = study.ask()
         config = SPACE.suggest(trial)
-        found.append(config)
-        ms = latency_ms(config)
-        trial.set_constraint("latency_ms", ms - budget_ms)
-        study.tell(trial, [ms, objective(config) + noise * rng.standard_normal()])
+        found.append(whole(config, budget_ms))
+        trial.set_constraint("latency_ms", latency_ms(config) - budget_ms)
+        study.tell(trial, [latency_ms(config), objective.noisy(config, rng)])
     return found
 
 
-def reached(configs: list[FastViTConfig], objective: Objective, budget_ms: float, floor: float) -> float:
-    return hypervolume([latency_ms(c) for c in configs], [objective(c) for c in configs], budget_ms=budget_ms,
+def search(name: str, objective: Objective, trials: int, budget_ms: float, seed: int) -> list[Step]:
+    if name in OTHERS:
+        return OTHERS[name](objective, trials, budget_ms, seed)
+    if name in (OURS, WITHOUT_RUNGS):
+        return ours(objective, trials, budget_ms, seed, rungs=name == OURS)
+    return optunas(name, objective, trials, budget_ms, seed)
+
+
+def reached(configs: Sequence[FastViTConfig], objective: Objective, budget_ms: float, floor: float) -> float:
+    return hypervolume([latency_ms(c) for c in configs], [objective.score(c) for c in configs], budget_ms=budget_ms,
                        score_floor=floor)
 
 
@@ -105,11 +100,10 @@ def best_known(objective: Objective, budget_ms: float, floor: float) -> float:
     """Hypervolume after random draws and local search on the noise-free objective."""
     rng = np.random.default_rng(0)
     proposer = Proposer(SPACE, STEPS, budget_ms, rng)
-    pool = [config for config in (SPACE.sample(rng) for _ in range(6000)) if latency_ms(config) <= budget_ms]
-    from nas.front import pareto
+    pool = [config for config in (SPACE.sample(rng) for _ in range(4000)) if latency_ms(config) <= budget_ms]
     for _ in range(40):
-        ms, score = [latency_ms(c) for c in pool], [objective(c) for c in pool]
-        front = [pool[i] for i in pareto(ms, score)]
+        on_front = pareto([latency_ms(c) for c in pool], [objective.score(c) for c in pool])
+        front = [pool[i] for i in on_front]
         pool = front + [c for c in (proposer.mutated(front[rng.integers(len(front))]) for _ in range(150))
                         if latency_ms(c) <= budget_ms]
     return reached(pool, objective, budget_ms, floor)
@@ -122,38 +116,36 @@ def main() -> None:
     parser.add_argument("--budget-ms", type=float, default=2.0)
     parser.add_argument("--noise", type=float, default=0.006, help="standard deviation of one run's score")
     parser.add_argument("--objectives", default="replay,toy")
-    parser.add_argument("--gp", action="store_true", help="Optuna's GPSampler too: seconds an ask")
+    parser.add_argument("--searches", help="names with | between (default: all but GPSampler, which asks slowly)")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
-    names = ["random", "random within reach", "TPE, Optuna's default", "TPE multivariate, grouped", "NSGA-II",
-             "surrogate (ours)", *(["GPSampler"] if args.gp else [])]
-    marks = [n for n in CHECKPOINTS if n <= args.trials]
+    names = args.searches.split("|") if args.searches else [*OPTUNA[:-1], *OTHERS, WITHOUT_RUNGS, OURS]
+    marks = [n for n in TRIALS if n <= args.trials]
     for kind in args.objectives.split(","):
-        raw = toy if kind == "toy" else replay()
-        memory: dict[str, float] = {}
-
-        def objective(config: FastViTConfig, raw: Objective = raw, memory: dict[str, float] = memory) -> float:
-            key = config.key()
-            if key not in memory:
-                memory[key] = raw(config)
-            return memory[key]
-
+        objective = Objective(kind, args.noise)
         rng = np.random.default_rng(0)
-        floor = float(np.quantile([objective(SPACE.sample(rng)) for _ in range(300)], 0.02))
+        floor = float(np.quantile([objective.score(SPACE.sample(rng)) for _ in range(300)], 0.02))
         best = best_known(objective, args.budget_ms, floor)
-        print(f"\n{kind}: share of the best known hypervolume after N trials, mean of {args.seeds} seeds "
+        print(f"\n{kind}: share of the best known hypervolume, mean of {args.seeds} seeds "
               f"(budget {args.budget_ms:g} ms, noise {args.noise:g})\n")
-        print("| sampler | " + " | ".join(map(str, marks)) + " | seconds a trial |")
-        print("|---|" + "---|" * (len(marks) + 1))
+        print("| search | " + " | ".join(f"{n} trials" for n in marks) + " | "
+              + " | ".join(f"{m} min" for m in MINUTES) + " | seconds a trial |")
+        print("|---|" + "---|" * (len(marks) + len(MINUTES) + 1))
         for name in names:
-            begun = time.perf_counter()
-            shares = []
-            for seed in range(args.seeds):
-                found = run(name, objective, args.trials, args.budget_ms, seed, args.noise)
-                shares.append([reached(found[:mark], objective, args.budget_ms, floor) / best for mark in marks])
+            begun, shares = time.perf_counter(), []
+            try:
+                for seed in range(args.seeds):
+                    found = search(name, objective, args.trials, args.budget_ms, seed)
+                    ends = np.cumsum([step.seconds for step in found]) / 60
+                    counts = [*marks, *(int((ends <= minutes).sum()) for minutes in MINUTES)]
+                    shares.append([reached([s.config for s in found[:count] if s.scored], objective, args.budget_ms,
+                                           floor) / best for count in counts])
+            except ImportError as error:
+                print(f"| {name} | not installed: {error.name} |", flush=True)
+                continue
             spent = (time.perf_counter() - begun) / args.seeds / args.trials
-            print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in np.mean(shares, 0)) + f" | {spent:.3f} |",
+            print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in np.mean(shares, 0)) + f" | {spent:.2f} |",
                   flush=True)
 
 
