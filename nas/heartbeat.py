@@ -171,7 +171,7 @@ def bury(run: Run, census: Census | None = None) -> int:
             close(run, trial, record)  # all was recorded but the trial's end
             continue
         deaths = 1 + (trial.user_attrs.get("deaths", 0) if not _went_on(trial) else 0)
-        again = deaths < SAME_PLACE_LIMIT and bool(trial.params or "config" in trial.user_attrs
+        again = deaths < SAME_PLACE_LIMIT and bool(trial.params or {"config", "timm"} & set(trial.user_attrs)
                                                    or "fixed_params" in trial.system_attrs)
         if again and trial.number not in begun:
             _try_again(run, trial, record, deaths)

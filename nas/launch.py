@@ -11,7 +11,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def start(args: argparse.Namespace) -> Run:
             setattr(args, name, value)
     space = SearchSpace.load(args.space)
     check_device(args.device)
+    anchors = check_anchors(getattr(args, "anchor", []))
     task = load_task(args.data, resolution=args.resolution, seed=args.seed)
     if task.note:
         print(task.note, file=sys.stderr)
@@ -89,7 +90,25 @@ def start(args: argparse.Namespace) -> Run:
     }, args.storage or os.environ.get(ENVIRONMENT) or None)
     run.create_study()
     enqueue_presets(run)
+    for name in anchors:
+        run.study.enqueue_trial({}, user_attrs={"anchor": name, "timm": name})
     return run
+
+
+def check_anchors(names: Sequence[str]) -> list[str]:
+    """The models of timm to be measured beside the front, each once.
+
+    Raises:
+        UsageError: timm has no such model.
+    """
+    from nas.latency.network import TIMM, Network
+
+    for name in names:
+        if not name.startswith(TIMM):
+            raise UsageError(f"--anchor {name}: expected {TIMM}NAME (the presets are anchors already; a variant "
+                             "becomes one by `search.py import`)")
+        Network.of(name).check()
+    return list(dict.fromkeys(names))
 
 
 def enqueue_presets(run: Run) -> None:

@@ -80,7 +80,7 @@ def front_table(front: dict[str, Any], *, imagenet: bool = False) -> str:
     for anchor in front["anchors"]:
         over = " (over)" if anchor["ci_low_ms"] > front["budget_ms"] else ""
         table.add_row("", _latency(anchor), _score(anchor), f"{anchor['params_m']:.2f}", f"{anchor['gmacs']:.3f}",
-                      f"{str(anchor['preset']).upper()} as published{over}", _top1(anchor) if imagenet else "",
+                      f"{_anchor_name(anchor)}{over}", _top1(anchor) if imagenet else "",
                       style="dim")
     serves = []
     for budget in front.get("budgets", ()) if len(front.get("budgets", ())) > 1 else ():
@@ -113,6 +113,11 @@ def _score(point: dict[str, Any]) -> str:
         return "-"
     sd = f" ± {point['score_sd']:.3f}" if point.get("score_sd") else ""
     return f"{point['score']:.3f}{sd}"
+
+
+def _anchor_name(anchor: dict[str, Any]) -> str:
+    name = str(anchor["preset"])
+    return f"{name.upper()} as published" if name in PRESETS else name
 
 
 def front_figure(run: Run) -> go.Figure:

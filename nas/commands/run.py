@@ -26,6 +26,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--seed", type=int, help="seed of the search and of training (default 0)")
     run.add_argument("--sampler", choices=("surrogate", "tpe", "nsga2", "random"),
                      help="what proposes configurations (default: surrogate; docs/LOG.md compares them)")
+    run.add_argument("--anchor", action="append", default=[], metavar="timm:NAME",
+                     help="a model of timm to show beside the front: measured alike, without a score; may be repeated")
     run.add_argument("--steps", type=int, help="training steps of a proxy (default: the task's)")
     _limits(run)
     _output(run)
