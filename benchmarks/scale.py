@@ -53,7 +53,7 @@ def one_trial(run: Run, rng: np.random.Generator, name: str) -> None:
     run.told_to_stop()
     run.records()
     record: dict[str, Any] = RECORD | {"worker": name, "config": config.to_dict(), "config_key": config.key()}
-    trial = SPACE.begin(run.study, config, {"record": record})
+    trial = SPACE.begin(run.study, config, {"config": config.to_dict(), "record": record}, params=not run.shared)
     run.records()
     for rungs in range(3):
         trial.set_user_attr("record", record | {"scores": [RUNG] * rungs})

@@ -168,8 +168,12 @@ class Worker:
             config = self.proposer.random(self.predict_ms, known) if len(begun) < STARTUP_TRIALS else None
         self.proposing_s = time.perf_counter() - since
         # Signed from the start: a kill from here on leaves a trial that is known to be this worker's.
-        return None if config is None else self.space.begin(self.study, config, {"record": {
-            "worker": self.name, "outcome": "running", "config": config.to_dict(), "config_key": config.key()}})
+        if config is None:
+            return None
+        learns = self.meta.get("sampler") in ("tpe", "nsga2")
+        return self.space.begin(self.study, config, {"config": config.to_dict(), "record": {
+            "worker": self.name, "outcome": "running", "config": config.to_dict(), "config_key": config.key()}},
+            params=learns or not self.run.shared)
 
     def predict_ms(self, configs: Sequence[FastViTConfig]) -> np.ndarray:
         return self.predictor.predict(configs)[0]

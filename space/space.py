@@ -231,15 +231,22 @@ class SearchSpace:
 
         study.add_trial(self._trial(config, TrialState.WAITING, user_attrs))
 
-    def begin(self, study: Study, config: FastViTConfig, user_attrs: dict[str, Any] | None = None) -> Trial:
+    def begin(self, study: Study, config: FastViTConfig, user_attrs: dict[str, Any] | None = None, *,
+              params: bool = True) -> Trial:
         """A running trial of this configuration: one write, and no queue that other workers take it from.
+
+        Args:
+            params: False leaves Optuna's parameters out, which only its own samplers read: a database takes three
+                statements for each of them. `user_attrs` then says what the configuration is.
 
         Raises:
             ValueError: the configuration is not in the space.
         """
         import optuna
 
-        template = self._trial(config, optuna.trial.TrialState.RUNNING, user_attrs)
+        running = optuna.trial.TrialState.RUNNING
+        template = (self._trial(config, running, user_attrs) if params else
+                    optuna.trial.create_trial(state=running, user_attrs=user_attrs))
         return optuna.Trial(study, study._storage.create_new_trial(study._study_id, template_trial=template))
 
     def _trial(self, config: FastViTConfig, state: TrialState, user_attrs: dict[str, Any] | None) -> FrozenTrial:
