@@ -70,11 +70,13 @@ def front_table(front: dict[str, Any], *, imagenet: bool = False) -> str:
                           ("params M", "right"), ("GMACs", "right"), ("configuration", "left"),
                           ("estimated ImageNet top-1 [95 %]" if imagenet else "beside the nearest preset", "left")):
         table.add_column(name, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
+    confirmed = any(point["confirmed"] for point in front["points"])
     for point in front["points"]:
         config = FastViTConfig.from_dict(point["config"])
         near = nearest_preset(config)
         last = _top1(point) if imagenet else "" if point.get("preset") else against(point, front, near, most=3)
         name = f"{point['preset'].upper()}: " if point.get("preset") else ""
+        name = f"(not confirmed) {name}" if confirmed and not point["confirmed"] else name
         table.add_row(str(point["trial"]), _latency(point), _score(point), f"{point['params_m']:.2f}",
                       f"{point['gmacs']:.3f}", name + config.describe(), last)
     for anchor in front["anchors"]:
@@ -102,8 +104,8 @@ def _top1(point: dict[str, Any]) -> str:
 
 
 def _standing(front: dict[str, Any]) -> str:
-    if any(point["confirmed"] for point in front["points"]):
-        return "confirmed with several seeds"
+    if confirmed := sum(point["confirmed"] for point in front["points"]):
+        return f"{confirmed} of {len(front['points'])} points confirmed with several seeds"
     return "scores of single runs, not confirmed" if all(
         p["score_from"] == "run" for p in front["points"]) else "posterior scores, not confirmed"
 
@@ -127,9 +129,14 @@ def front_figure(run: Run) -> go.Figure:
     front, frame = run.front(), run.frame()
     shown = frame[(frame.origin == "measured") & frame.score.notna() & frame.preset.isna() & frame.anchor.isna()]
     figure = go.Figure()
-    figure.add_scatter(x=shown.latency_ms, y=shown.score, mode="markers", name="trials",
-                       marker={"color": GREY, "size": 7, "opacity": 0.6}, text=shown.words,
-                       hovertemplate="%{text}<br>%{x:.3f} ms, score %{y:.3f}<extra></extra>")
+    # Scores of trials that ended early are of fewer steps: not on the same scale, so hidden until asked for.
+    for outcome, name, symbol, visible in (("complete", "trials", "circle", True),
+                                           ("stopped_early", "ended early", "x", "legendonly")):
+        own = shown[shown.outcome == outcome]
+        figure.add_scatter(x=own.latency_ms, y=own.score, mode="markers", name=name, visible=visible,
+                           marker={"color": GREY, "size": 7, "opacity": 0.6, "symbol": symbol}, text=own.words,
+                           hovertemplate="%{text}<br>%{x:.3f} ms, score %{y:.3f}<extra></extra>")
+    shown = shown[shown.outcome == "complete"]
     points = front["points"]
     if points:
         config = [FastViTConfig.from_dict(p["config"]).describe().replace(", ", "<br>") for p in points]
@@ -157,7 +164,7 @@ def front_figure(run: Run) -> go.Figure:
         # plotly places shapes by value but annotations and ranges by exponent on a log axis.
         at = math.log10(at)
         axis = {"title": "measured latency (ms, log scale)", "type": "log", "dtick": "D2",
-                "range": [math.log10(min(seen) / 1.1), math.log10(max(seen) * 1.1)]}
+                "range": [math.log10(min(seen) / 1.1), math.log10(max(seen) * 1.25)]}
     figure.add_annotation(x=at, y=1, yref="paper", xanchor="right", yanchor="bottom", showarrow=False,
                           text=f"budget {front['budget_ms']:g} ms", font={"color": GREEN})
     figure.update_layout(

@@ -420,9 +420,6 @@ class Run:
         budget = budget_ms or self.meta["budget_ms"]
         records = self.records()
         under = [r for r in records if eligible(r, budget)]
-        # Once points are confirmed, they are the front; a single lucky run beside them is no news.
-        if any(r.confirmed is not None and not r.preset for r in under):
-            under = [r for r in under if r.confirmed is not None]
         ms, score = [r.latency_ms or math.inf for r in under], [r.estimate[0] or 0.0 for r in under]
         anchors = {r.preset or r.anchor: r for r in records if (r.preset or r.anchor) and r.latency is not None}
         points = [under[i].point() | {"preset": under[i].preset} for i in pareto(ms, score)]
