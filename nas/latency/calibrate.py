@@ -12,7 +12,7 @@ import numpy as np
 
 from fastvit.config import FastViTConfig
 from nas.errors import Failure, NotAvailable
-from nas.latency.features import Features, features
+from nas.latency.features import ROUGH, Features, features
 from nas.latency.measurement import Measurement
 from nas.latency.predictor import LEAST, Predictor
 from nas.latency.protocol import Setting
@@ -23,12 +23,6 @@ SECONDS = 60.0
 HALF_WIDTH = 0.05  # sessions on a busy machine differ by half of it: more networks tell more than narrower intervals
 GROUP = 4  # networks that share one session, its reference and its warm-up
 _CANDIDATES, _DESIGNED, _PRIOR = 300, 120, 0.05
-# Milliseconds a unit of each kind of work, roughly, on one core of an x86 server under ONNX Runtime. They only
-# decide which networks tell most for their time, so that their ratios matter and no digit does.
-_ROUGH = {"stem": 0.03, "depthwise macs": 0.03, "depthwise elements": 0.15, "depthwise macs beside 8 lanes": 0.003,
-          "depthwise macs beside 16 lanes": 0.015, "dense macs": 0.017, "weights": 0.15, "elements": 0.4,
-          "attention macs": 0.012, "attention maps": 0.75, "attention elements": 2.6, "attention blocks": 0.025,
-          "blocks": 0.01, "head": 0.4, "classifier": 0.35, "network": 0.02}
 _OVERHEAD_MS = 30.0  # building a network, in units of one inference: thirty are timed at least
 
 
@@ -51,7 +45,7 @@ def design(space: SearchSpace, resolution: int, seed: int = 0) -> Iterator[FastV
 
 
 def _shares(work: Features) -> tuple[np.ndarray, np.ndarray]:
-    parts = work.values * np.array([_ROUGH[group] for group in work.groups])
+    parts = work.values * np.array([ROUGH[group] for group in work.groups])
     total = parts.sum(1)
     return parts / total[:, None], total
 

@@ -16,6 +16,8 @@ _RUNTIMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "torch:cpu": ("torch_runtime", "Torch", ("cpu",)),
     "torch:cuda": ("torch_runtime", "Torch", ("cuda",)),
     "torch:mps": ("torch_runtime", "Torch", ("mps",)),
+    "executorch": ("executorch", "ExecuTorch", ()),
+    "tensorrt": ("tensorrt", "TensorRt", ()),
     "coreml": ("coreml", "CoreMl", ()),
     "coreml:cpu": ("coreml", "CoreMl", ("cpu",)),
     "coreml:gpu": ("coreml", "CoreMl", ("gpu",)),

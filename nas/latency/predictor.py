@@ -21,7 +21,7 @@ from nas.errors import Failure, UsageError
 from nas.files import write_json
 from nas.latency.cache import device_place, stored_predictor
 from nas.latency.devices import canonical, runtime
-from nas.latency.features import Features, features
+from nas.latency.features import ROUGH, Features, features
 from nas.latency.protocol import Setting
 
 LEAST = 4  # measurements before anything is predicted
@@ -33,6 +33,7 @@ _CHOICE_SD, _LENGTH = 0.03, 6.0  # what no kind of work explains, and over how m
 _SESSION_SD = 0.02  # between sessions on a busy machine, beyond the interval of one
 _SCALE_SD = 1.0  # of the whole level
 _RIDGE = 1e-3
+_ROUGHLY = 1.0
 _DOUBT = 8
 
 
@@ -195,7 +196,8 @@ def _costs(work: Features, ms: np.ndarray) -> np.ndarray:
     """Milliseconds a unit of each column: non-negative least squares of the relative error.
 
     One more unknown for each kind of work is the cost that its stages share; a stage's deviation from it is
-    penalized. What the data say nothing about keeps a share of what is alike, so that it can be learned later.
+    penalized, and a little also the deviation of the kinds from the proportions of a rough device, for few networks
+    cannot tell sixteen kinds apart. What nothing is known about keeps a share, so that it can be learned later.
     """
     from scipy.optimize import nnls
 
@@ -205,7 +207,7 @@ def _costs(work: Features, ms: np.ndarray) -> np.ndarray:
     groups = list(dict.fromkeys(work.groups[i] for i in seen))
     level = {group: np.mean([typical[i] for i in seen if work.groups[i] == group]) for group in groups}
     rows, columns = len(ms), len(seen)
-    matrix = np.zeros((rows + 2 * columns, columns + len(groups)))
+    matrix = np.zeros((rows + 2 * columns + len(groups), columns + len(groups) + 1))
     wanted = np.zeros(len(matrix))
     matrix[:rows, :columns], wanted[:rows] = share[:, seen] / typical[seen], 1.0
     for k, i in enumerate(seen):
@@ -213,10 +215,13 @@ def _costs(work: Features, ms: np.ndarray) -> np.ndarray:
         matrix[rows + k, k] = _POOLING
         matrix[rows + k, columns + groups.index(group)] = -_POOLING * typical[i] / level[group]
         matrix[rows + columns + k, k] = _RIDGE
+    for k, group in enumerate(groups):  # the last unknown: how fast this device is beside the rough one
+        matrix[rows + 2 * columns + k, columns + k] = _ROUGHLY
+        matrix[rows + 2 * columns + k, -1] = -_ROUGHLY * ROUGH[group] * level[group]
     found, _ = nnls(matrix, wanted, maxiter=100 * matrix.shape[1])
     costs = np.zeros(len(typical))
     costs[seen] = found[:columns] / typical[seen]
-    alike = dict(zip(groups, found[columns:] / np.array([level[group] for group in groups]), strict=True))
+    alike = dict(zip(groups, found[columns:-1] / np.array([level[group] for group in groups]), strict=True))
     scale = work.values.mean(0)
     for column, group in enumerate(work.groups):
         least = 0.3 * alike.get(group, 0.0) or (0.003 * float(np.median(ms)) / scale[column] if scale[column] else 0.0)

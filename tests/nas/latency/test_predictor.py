@@ -145,7 +145,7 @@ def test_calibrating_a_real_device(capsys: pytest.CaptureFixture[str], tmp_path)
     assert main(words) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["networks"] >= 4
-    assert found["seconds"] < 20
+    assert found["seconds"] < 60  # the first group is always waited for
     unseen = SearchSpace.from_toml(SMALL).corners()[1]
     ms, sd = Predictor.load_or_none("onnxruntime", resolution=32).predict([unseen])
     assert 0 < sd[0] < ms[0] < 100
