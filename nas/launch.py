@@ -142,7 +142,11 @@ def launch(run: Run, args: argparse.Namespace) -> int:
         raise UsageError(f"{run.path} is running already (process {run.meta.get('launcher_pid')}); "
                          f"`search.py status {run.path}` shows how far it is")
     with lock:
-        return _launch(run, args)
+        try:
+            return _launch(run, args)
+        except OSError as error:
+            raise Failure(f"{run.path} cannot be written: {error.strerror or error}; nothing that was recorded is "
+                          f"lost, go on with `search.py resume {run.path}` when it can") from error
 
 
 def _launch(run: Run, args: argparse.Namespace) -> int:

@@ -89,8 +89,8 @@ class Journal(BaseJournalBackend):
             end = whole(file)
             try:
                 # A full disk takes the first part of a write and says nothing.
-                if (written := file.write(data)) != len(data):
-                    raise OSError(errno.ENOSPC, f"{written} of {len(data)} bytes written")
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if any(map(_lasting, logs)):
                     os.fsync(file.fileno())
             except OSError:

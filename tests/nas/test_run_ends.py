@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +129,30 @@ def test_a_device_that_vanishes_costs_no_trial(tmp_path: Path) -> None:
     records = Run.open(path).records()
     assert {r.reason for r in records if r.outcome == "failed"} <= {"the worker died; tried again"}
     assert {r.preset for r in records if r.outcome == "complete"} >= {"t8", "t12", "s12", "sa12"}
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit, which Linux has")
+def test_a_journal_that_cannot_grow_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    begin(path, 6)
+    limit = (path / "journal.log").stat().st_size + 50_000
+    process = subprocess.Popen(
+        ["prlimit", f"--fsize={limit}:{limit}", sys.executable, "search.py", "resume", str(path), "--trials", "6",
+         "--workers", "2", "--confirm", "0"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=STAND_IN | {"FASTVIT_EXPLORER_PATIENCE_S": "2"})
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 1, err
+    assert "nothing that was recorded is lost" in err
+    assert "Traceback" not in err
+    done = {r.trial: r.score for r in Run.open(path).records() if r.outcome == "complete"}
+    assert done
+    process = launch(path)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    after = {r.trial: r.score for r in Run.open(path).records() if r.outcome == "complete"}
+    assert done.items() <= after.items()
+    assert len(after) == 13
+    assert all(r.retried for r in Run.open(path).records() if r.outcome == "failed")
 
 
 def test_one_launcher_at_a_time(tmp_path: Path) -> None:
