@@ -56,7 +56,7 @@ def clicks(page: Any, count: int) -> list[float]:
     for _ in range(count):
         page.wait_for_timeout(500)
         before = page.evaluate("() => location.search")
-        x, y = page.evaluate(POINT, "better in one run, not confirmed")
+        x, y = page.evaluate(POINT, "presets, measured here")
         page.mouse.move(x, y)
         page.wait_for_timeout(300)
         begun = time.perf_counter()

@@ -132,7 +132,9 @@ def _backend() -> tuple[optuna.storages.journal.BaseJournalBackend, list[dict[st
             self.logs: list[dict[str, Any]] = []
 
         def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-            return self.logs[log_number_from:]
+            # A copy: Optuna keeps what it reads, and changes it.
+            found: list[dict[str, Any]] = json.loads(json.dumps(self.logs[log_number_from:]))
+            return found
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             self.logs += json.loads(json.dumps(logs))

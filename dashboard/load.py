@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,6 @@ import streamlit as st
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
-from fastvit.config import FastViTConfig
 from fastvit.presets import PRESETS
 from nas.errors import UsageError
 from nas.run import OUTCOMES, Run, TrialRecord
@@ -21,19 +22,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# What only one trial's own page shows: nine tenths of a journal's bytes. Quotes inside a string are escaped, so no
+# text of a run can look like these keys.
+_BULK = re.compile(rb'"samples":\{[^{}]*\}|"curve":\[[][0-9eE.,+\-nul NaIfity]*\]')
+_SET_ATTR = b'{"op_code":8,'
+_EMPTY = {b"s": b'"samples":{}', b"c": b'"curve":[]'}
+
+
 class AppendedOnly(BaseJournalBackend):
     """A journal that is only read, and never twice.
 
-    Lines that set a single parameter are nine in ten of a journal and say nothing that the trial's recorded
-    configuration does not; leaving them out makes 10,000 trials readable in about a second.
+    Lines that set a single parameter are nine in ten and say nothing that the trial's recorded configuration does
+    not; raw samples and loss curves stay in the file until their trial is looked at (`place`). Without both, 10,000
+    trials are read in about a second.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.offset, self.count = path, 0, 0
+        self.place: dict[int, tuple[int, int]] = {}  # trial -> where its latest record stands
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        import json
-
         if log_number_from != self.count:  # pragma: no cover (Optuna reads on from where it stopped)
             raise ValueError(f"asked for log {log_number_from}, expected {self.count}")
         with self.path.open("rb") as file:
@@ -41,11 +49,17 @@ class AppendedOnly(BaseJournalBackend):
             for line in file:
                 if not line.endswith(b"\n"):
                     return  # still being written
-                self.offset += len(line)
+                begun, self.offset = self.offset, self.offset + len(line)
                 if line.startswith(b'{"op_code":5,'):
                     continue
                 self.count += 1
-                yield json.loads(line)
+                if line.startswith(_SET_ATTR) and len(line) > 1000:
+                    log = json.loads(_BULK.sub(lambda found: _EMPTY[found[0][1:2]], line))
+                    if "record" in log["user_attr"]:
+                        self.place[log["trial_id"]] = begun, len(line)
+                else:
+                    log = json.loads(line)
+                yield log
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         raise PermissionError("the dashboard reads runs; it writes through Run.open(path).study")
@@ -62,6 +76,23 @@ class Snapshot:
     size: int
     records: list[TrialRecord]
     frame: pd.DataFrame
+    place: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def whole(self, record: TrialRecord) -> TrialRecord:
+        """The record with what `AppendedOnly` left in the file: its latency samples and its loss curve."""
+        if record.trial not in self.place:
+            return record
+        offset, length = self.place[record.trial]
+        with (self.path / "journal.log").open("rb") as file:
+            file.seek(offset)
+            try:
+                found = json.loads(file.read(length))["user_attr"]["record"]
+            except (ValueError, KeyError, TypeError):
+                return record  # the journal was replaced meanwhile
+        if found.get("config_key") != record.config_key:
+            return record
+        latency = record.latency if record.confirmed else found.get("latency")  # confirmed: measured once more
+        return replace(record, latency=latency, curve=found.get("curve", []))
 
     @property
     def version(self) -> str:
@@ -76,6 +107,7 @@ class Reader:
     path: Path
     lock: threading.Lock = field(default_factory=threading.Lock)
     run: Run | None = None
+    journal: AppendedOnly | None = None
     inode: int = 0
     last: Snapshot | None = None
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -99,49 +131,59 @@ class Reader:
             if self.run is None or inode != self.inode or (self.last and size < self.last.size):
                 # A journal that was replaced or cut (resume repairs a damaged last line) is read anew.
                 self.run, self.inode, self.last, self.rows, self.stages = fresh, inode, None, {}, {}
-                if size:
-                    self.run.storage = _storage(fresh)
+                self.journal = AppendedOnly(fresh.journal) if size else None
+                if self.journal:
+                    self.run.storage = _storage(fresh, self.journal)
             self.run.meta = fresh.meta
             state = fresh.state()
             if self.last and self.last.size == size:
                 self.last.meta, self.last.state = fresh.meta, state
                 return self.last
-            records = [_sound(record) for record in (self.run.records() if size else [])]
-            for record in records:
+            records = self.run.records() if size else []
+            for index, record in enumerate(records):
                 # A trial changes while it runs, and once more when it is confirmed or its posterior moves.
                 stage = record.outcome, record.posterior, record.confirmed is not None
                 if self.stages.get(record.trial) != stage or record.outcome == "running":
                     self.stages[record.trial] = stage
-                    self.rows[record.trial] = record.row()
+                    self.rows[record.trial] = _row(record)
+                if self.rows[record.trial]["reason"] == UNREADABLE:
+                    records[index] = _unreadable(record)
             rows = [self.rows[record.trial] for record in records]
             frame = pd.DataFrame(rows, columns=list(TrialRecord(trial=0).row()))
             frame.insert(0, "run", self.path.name)
-            self.last = Snapshot(self.path.name, self.path, fresh.meta, state, size, records, frame)
+            place = self.journal.place if self.journal else {}
+            self.last = Snapshot(self.path.name, self.path, fresh.meta, state, size, records, frame, place)
             return self.last
 
 
-def _sound(record: TrialRecord) -> TrialRecord:
-    """The record, or in its place a failed one where it is none that a search could have written."""
+UNREADABLE = "what was recorded of this trial cannot be read"
+
+
+def _unreadable(record: TrialRecord) -> TrialRecord:
+    return TrialRecord(trial=record.trial, outcome="failed", reason=UNREADABLE, started=record.started,
+                       finished=record.finished)
+
+
+def _row(record: TrialRecord) -> dict[str, Any]:
+    """The record as a row, or a failed trial in its place where it is none that a search could have written."""
     latency = record.latency or {}
-    numbers = (*(latency.get(key) for key in ("latency_ms", "ci_low_ms", "ci_high_ms")), record.score, record.score_sd,
-               record.params_m, record.gmacs)
-    texts = (record.outcome, record.reason, record.preset, record.anchor, latency.get("origin"), record.traceback)
-    sound = (all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-                 for value in numbers) and all(text is None or isinstance(text, str) for text in texts)
-             and record.outcome in OUTCOMES and (record.preset is None or record.preset in PRESETS)
-             and (latency.get("origin") != "measured" or None not in numbers[:3]))
     try:
-        if sound and (record.config is None or FastViTConfig.from_dict(record.config)):
-            return record
-    except (ValueError, TypeError):
+        numbers = (*(latency.get(key) for key in ("latency_ms", "ci_low_ms", "ci_high_ms")), record.score,
+                   record.score_sd, record.params_m, record.gmacs)
+        texts = (record.outcome, record.reason, record.preset, record.anchor, latency.get("origin"), record.traceback)
+        if (all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in numbers)
+                and all(text is None or isinstance(text, str) for text in texts)
+                and record.outcome in OUTCOMES and (record.preset is None or record.preset in PRESETS)
+                and (latency.get("origin") != "measured" or None not in numbers[:3])):
+            return record.row()  # reads the configuration, too
+    except (ValueError, TypeError, AttributeError, KeyError):
         pass
-    return TrialRecord(trial=record.trial, outcome="failed", reason="what was recorded of this trial cannot be read",
-                       started=record.started, finished=record.finished)
+    return _unreadable(record).row()
 
 
-def _storage(run: Run) -> JournalStorage:
+def _storage(run: Run, journal: AppendedOnly) -> JournalStorage:
     try:
-        return JournalStorage(AppendedOnly(run.journal))
+        return JournalStorage(journal)
     except (ValueError, KeyError):
         raise UsageError(f"{run.journal} is damaged; `search.py resume {run.path}` says where, and repairs a "
                          "half-written end") from None

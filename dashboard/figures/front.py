@@ -14,12 +14,14 @@ from dashboard.figures.palette import (
     MANY,
     ORANGE,
     OUTCOMES,
+    PURPLE,
     RUNS,
     VERMILION,
     log_range,
     log_ticks,
     plain,
 )
+from dashboard.figures.published import published
 from dashboard.state import EXTRAS, OVER, X_AXES, Y_AXES, View
 from nas.front import hypervolume, pareto
 
@@ -38,29 +40,10 @@ def candidates(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def front_rows(frame: pd.DataFrame, view: View, budget_ms: float) -> pd.DataFrame:
-    """The rows of one run that none dominates on the chosen axes, among those under the budget beyond doubt.
-
-    Once configurations are confirmed they are the front; a single lucky run beside them is no news (nas.run).
-    """
-    under = _under(frame, budget_ms)
-    confirmed = under.confirmed.astype(bool)
-    return _best(under[confirmed] if (confirmed & under.preset.isna()).any() else under, view)
-
-
-def promising(frame: pd.DataFrame, view: View, budget_ms: float) -> pd.DataFrame:
-    """Rows that would stand on the front if a single run were enough: better looking than it, and not confirmed."""
-    under = _under(frame, budget_ms)
-    best = _best(under, view)
-    return best[~best.index.isin(front_rows(frame, view, budget_ms).index)]
-
-
-def _under(frame: pd.DataFrame, budget_ms: float) -> pd.DataFrame:
+    """The rows of one run that none dominates on the chosen axes, among those under the budget beyond doubt."""
     under = candidates(frame)
-    return under[under.ci_high_ms <= budget_ms]
-
-
-def _best(rows: pd.DataFrame, view: View) -> pd.DataFrame:
-    return rows.iloc[pareto(rows[view.x].to_numpy(float), rows[view.y].to_numpy(float))]
+    under = under[under.ci_high_ms <= budget_ms]
+    return under.iloc[pareto(under[view.x].to_numpy(float), under[view.y].to_numpy(float))]
 
 
 def refs(rows: pd.DataFrame) -> list[str]:
@@ -88,6 +71,11 @@ def _lines(row: dict[Any, Any]) -> Iterator[str]:
     if _known(row["score"]):
         origin = FROM.get(row["score_from"], "")
         yield f"score {row['score']:.3f}" + (f" ± {row['score_sd']:.3f}" if _known(row["score_sd"]) else "") + origin
+    if _known(row.get("phone_ms")):
+        yield (f"iPhone 12 Pro, predicted: {row['phone_ms']:.2f} ms [{row['phone_ms_low']:.2f}, "
+               f"{row['phone_ms_high']:.2f}]")
+    if _known(row.get("top1")):
+        yield f"ImageNet top-1, estimated: {row['top1']:.1f} % [{row['top1_low']:.1f}, {row['top1_high']:.1f}]"
     if _known(row["params_m"]):
         yield f"{row['params_m']:.2f} M parameters, {row['gmacs']:.3f} GMACs"
     if isinstance(row["reason"], str):
@@ -135,6 +123,7 @@ def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: floa
         _front_line(figure, frame, view, budget_ms, RUNS[index % len(RUNS)],
                     "front" if len(frames) == 1 else f"front of {plain(name)}")
     anchors = _anchors(figure, on_axis[on_axis.run == focus], view, floor)
+    _published(figure, view)
     _picked(figure, everything, view, floor)
     xs = [*on_axis[view.x][on_axis.outcome.isin(["complete", *view.show]) & on_axis[view.y].notna()], *anchors]
     if view.x == "latency_ms":
@@ -194,7 +183,8 @@ def around_front(frame: pd.DataFrame, view: View, budget_ms: float) -> tuple[flo
     if not len(rows):
         return None
     x = rows[view.x].to_numpy(float)
-    y, sd = rows[view.y].to_numpy(float), rows.score_sd.fillna(0).to_numpy(float)
+    y = rows[view.y].to_numpy(float)
+    sd = rows.score_sd.fillna(0).to_numpy(float) if view.y == "score" else (rows.top1_high - y).to_numpy(float) / 2
     right = budget_ms if view.x == "latency_ms" else x.max()
     low, high = float((y - 2 * sd).min()), float((y + 2 * sd).max())
     room = 0.05 * (high - low) or 0.01
@@ -210,18 +200,45 @@ def _front_line(figure: go.Figure, frame: pd.DataFrame, view: View, budget_ms: f
                        showlegend=False, hoverinfo="skip", line={"color": colour, "shape": "hv", "width": 2})
     confirmed = rows.confirmed.astype(bool)
     for part, label, symbol in ((rows[~confirmed], name, "circle-open"),
-                                (rows[confirmed], f"{name}, confirmed", "circle"),
-                                (promising(frame, view, budget_ms), "better in one run, not confirmed", "circle-open")):
+                                (rows[confirmed], f"{name}, confirmed", "circle")):
         if not len(part):
             continue
-        errors: dict[str, Any] = {"error_y": {"type": "data", "array": part.score_sd.fillna(0), "thickness": 1,
-                                              "width": 2}}
-        if view.x == "latency_ms":
-            errors["error_x"] = {"type": "data", "symmetric": False, "thickness": 1, "width": 2,
-                                 "array": part.ci_high_ms - part.latency_ms,
-                                 "arrayminus": part.latency_ms - part.ci_low_ms}
-        _scatter(figure, part, part[view.x], part[view.y], name=label, **errors,
+        _scatter(figure, part, part[view.x], part[view.y], name=label, **_errors(part, view),
                  marker={"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2.2, "color": colour}})
+
+
+def _errors(rows: pd.DataFrame, view: View) -> dict[str, Any]:
+    """Error bars: 95 % intervals of latencies and estimates, the standard deviation of a score."""
+    found: dict[str, Any] = {}
+    for error, name in (("error_x", view.x), ("error_y", view.y)):
+        low, high = ("ci_low_ms", "ci_high_ms") if name == "latency_ms" else (f"{name}_low", f"{name}_high")
+        if low in rows:
+            found[error] = {"type": "data", "symmetric": False, "thickness": 1, "width": 2,
+                            "array": rows[high] - rows[name], "arrayminus": rows[name] - rows[low]}
+    if view.y == "score":
+        found["error_y"] = {"type": "data", "array": rows.score_sd.fillna(0), "thickness": 1, "width": 2}
+    return found
+
+
+def published_fits(view: View) -> bool:
+    """Whether published phone latencies and top-1 may stand on these axes: the phone's, and ImageNet's."""
+    return view.x == "phone_ms" and view.y == "top1"
+
+
+def _published(figure: go.Figure, view: View) -> None:
+    """What was published for the same phone, in symbols of its own: measured by others, trained in full."""
+    if "published" not in view.show or not published_fits(view):
+        return
+    frame = published()
+    frame = frame[(frame.device == "iPhone 12 Pro") & ~frame.distilled]
+    own = frame.preset.notna()
+    for part, name, colour, symbol in ((frame[own], "FastViT, as published", ORANGE, "diamond-tall"),
+                                       (frame[~own], "peers, as published", PURPLE, "square-open")):
+        figure.add_scatter(x=part.latency_ms, y=part.top1, mode="markers+text", name=name, textposition="top center",
+                           text=[plain(model) for model in part.model], textfont={"size": 9}, hoverinfo="text",
+                           hovertext=[f"<b>{plain(r.model)}</b>, published<br>{r.latency_ms:.2f} ms, {r.runtime}<br>"
+                                      f"top-1 {r.top1:.1f} %" for r in part.itertuples()],
+                           marker={"color": colour, "size": 9, "symbol": symbol, "line": {"width": 1.5}})
 
 
 def _picked(figure: go.Figure, frame: pd.DataFrame, view: View, floor: float) -> None:

@@ -35,7 +35,7 @@ def show() -> None:
     _headline(ref, runs, config, record, session.budget(first))
     _architecture(config, resolution)
     if record is not None:
-        _measured(record)
+        _measured(next((run for run in runs if run.name == ref.run), first).whole(record))
     _cost(config, resolution, int(first.meta.get("num_classes", 1000)))
     what_if.show(first, config, record)
     with st.expander("The configuration as JSON"):

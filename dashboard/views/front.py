@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import session
+from dashboard.estimates import with_estimate
 from dashboard.figures import front as figures
 from dashboard.figures import published
 from dashboard.load import Snapshot
@@ -29,18 +30,20 @@ def show() -> None:
     budget = session.budget(first)
     st.markdown(f"#### {parts.plain(figures.in_words(first.frame, view, budget))}")
     _controls(first, view, budget)
-    frames = {run.name: run.frame for run in runs}
+    with st.spinner("Working out what no run measures"):
+        frames = {run.name: with_estimate(with_estimate(run.frame, view.x), view.y) for run in runs}
+    focus = frames[first.name]
     left, right = st.columns([7, 3])
     with left:
         figure = figures.front_figure(frames, view, budget)
         st.plotly_chart(figure, key="front_chart", on_select=_clicked, selection_mode=("points", "box"),
                         config={"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "resetScale2d"]},
                         alt=figures.in_words(first.frame, view, budget))
-        _zoom(first, view, budget)
-        _left_out(first.frame, view)
+        _zoom(focus, view, budget)
+        _left_out(focus, view)
     with right:
-        _choice(runs, view, budget)
-    _table(first, view, budget)
+        _choice(runs, focus, view, budget)
+    _table(focus, view, budget)
     _growth(frames, budget, first)
     _published(view, runs)
 
@@ -60,10 +63,10 @@ def _clicked() -> None:
             session.pick(ref)
 
 
-def _zoom(run: Snapshot, view: View, budget: float) -> None:
+def _zoom(frame: pd.DataFrame, view: View, budget: float) -> None:
     """The zoom is part of the view, so that it outlives new trials, a click and a copied link."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        near = figures.around_front(run.frame, view, budget)
+        near = figures.around_front(frame, view, budget)
         st.button("Zoom to the front", key="zoom_front", icon=":material/zoom_in:",
                   disabled=near in (None, view.window), on_click=session.update, kwargs={"window": near})
         st.button("Show everything", key="zoom_out", icon=":material/zoom_out_map:", disabled=view.window is None,
@@ -84,10 +87,10 @@ def _controls(run: Snapshot, view: View, budget: float) -> None:
         session.bound(st.number_input, "Budget (ms), typed", "budget_ms", key="budget_number", min_value=step / 100,
                       step=step * 10, value=budget, format="%g", label_visibility="collapsed")
     with x:
-        session.bound(st.selectbox, "Horizontal axis", "x", options=parts.axes(X_AXES, run.frame),
+        session.bound(st.selectbox, "Horizontal axis", "x", options=[*parts.axes(X_AXES, run.frame), "phone_ms"],
                       format_func=X_AXES.get, also={"window": None})
     with y:
-        session.bound(st.selectbox, "Vertical axis", "y", options=parts.axes(Y_AXES, run.frame),
+        session.bound(st.selectbox, "Vertical axis", "y", options=list(Y_AXES),
                       format_func=Y_AXES.get, also={"window": None})
     with log:
         session.bound(st.toggle, "Log", "log")
@@ -97,29 +100,38 @@ def _controls(run: Snapshot, view: View, budget: float) -> None:
 
 def _extras(run: Snapshot, view: View) -> None:
     counts = run.frame.outcome.value_counts()
-    options = [name for name in EXTRAS if counts.get(name)]
+    options = [name for name in EXTRAS if counts.get(name) or (name == "published" and figures.published_fits(view))]
     if options:
         session.bound(st.pills, "Also show", "show", options=options, selection_mode="multi", to=tuple,
                       label_visibility="collapsed", value=[name for name in view.show if name in options],
-                      format_func=lambda name: f"show {EXTRAS[name]} ({counts[name]})")
+                      format_func=lambda name: f"show {EXTRAS[name]}"
+                      + (f" ({counts[name]})" if name in counts else ""))
 
 
 def _left_out(frame: pd.DataFrame, view: View) -> None:
     notes = ["Bars: 95 % interval of latency, standard deviation of the score. Filled circles are confirmed by several "
-             "seeds and measured side by side, rings by one run."]
+             "seeds and measured side by side, rings are not."]
     if view.x == "latency_ms":
         if predicted := int((frame.origin == "predicted").sum()):
             notes.append(f"{predicted} trials are not drawn: their latency was only predicted, far over the budget.")
         unmeasured = int((frame.outcome.eq("failed") & frame.latency_ms.isna()).sum())
         if "failed" in view.show and unmeasured:
             notes.append(f"{unmeasured} failed before they were measured; the axes of parameters and GMACs show them.")
+    if view.x == "phone_ms":
+        notes.append("Phone latencies are predicted from what was published for seven presets and three ablations; no "
+                     "phone measured these configurations.")
+    if view.y == "top1":
+        notes.append("Top-1 is estimated from GMACs alone by a law fitted to the published FastViTs: the search's own "
+                     "score does not enter it.")
+    if "published" in view.show and figures.published_fits(view):
+        notes.append("Published points were measured and trained in full by others, without a teacher.")
     if set(view.show) & {"over_budget", "failed"}:
         notes.append("What has no score stands on the lowest line.")
     st.caption(" ".join(notes))
 
 
-def _choice(runs: list[Snapshot], view: View, budget: float) -> None:
-    rows = figures.front_rows(runs[0].frame, view, budget)
+def _choice(runs: list[Snapshot], frame: pd.DataFrame, view: View, budget: float) -> None:
+    rows = figures.front_rows(frame, view, budget)
     options = [ref for text in figures.refs(rows) if (ref := Ref.parse(text))]
     if view.pick and view.pick not in options:
         options.append(view.pick)
@@ -132,8 +144,8 @@ def _choice(runs: list[Snapshot], view: View, budget: float) -> None:
     parts.card(view.pick, runs, budget)
 
 
-def _table(run: Snapshot, view: View, budget: float) -> None:
-    rows = figures.front_rows(run.frame, view, budget)
+def _table(frame: pd.DataFrame, view: View, budget: float) -> None:
+    rows = figures.front_rows(frame, view, budget)
     st.markdown("##### The front as a table")
     shown = parts.front_table(rows)
     st.dataframe(shown, hide_index=True, key="front_table", on_select=lambda: _row(rows), selection_mode="single-row",

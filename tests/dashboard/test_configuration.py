@@ -58,7 +58,7 @@ def test_shares_add_up() -> None:
 
 
 def test_charts_of_a_measured_trial(run: Snapshot) -> None:
-    record = next(r for r in run.records if r.outcome == "complete" and r.latency)
+    record = run.whole(next(r for r in run.records if r.outcome == "complete" and r.latency))
     assert record.latency is not None
     assert len(detail.samples_figure(record.latency).data) == 3
     assert "95 % interval" in detail.samples_words(record.latency)

@@ -27,9 +27,13 @@ def trace(figure, name: str):
 def test_the_front_is_the_run_s_own(root: Path, frame: pd.DataFrame) -> None:
     points = Run.open(root / "demo").front()["points"]
     assert front.front_rows(frame, VIEW, BUDGET).trial.tolist() == [p["trial"] for p in points]
-    drawn = trace(front.front_figure({"demo": frame}, VIEW, BUDGET), "front, confirmed")
-    assert list(drawn.customdata) == [f"demo:{p['trial']}" for p in points]
-    assert list(drawn.error_x.array) == pytest.approx([p["ci_high_ms"] - p["latency_ms"] for p in points])
+    figure = front.front_figure({"demo": frame}, VIEW, BUDGET)
+    for name, confirmed in (("front", False), ("front, confirmed", True)):
+        kept = [p for p in points if p["confirmed"] == confirmed]
+        if kept:
+            drawn = trace(figure, name)
+            assert list(drawn.customdata) == [f"demo:{p['trial']}" for p in kept]
+            assert list(drawn.error_x.array) == pytest.approx([p["ci_high_ms"] - p["latency_ms"] for p in kept])
 
 
 def test_a_smaller_budget_keeps_what_is_under_it_beyond_doubt(frame: pd.DataFrame) -> None:
@@ -94,15 +98,33 @@ def test_an_empty_run_has_a_chart_too(frame: pd.DataFrame) -> None:
 
 
 def test_confirmed_points_are_told_from_single_runs(frame: pd.DataFrame) -> None:
-    figure = front.front_figure({"demo": frame}, VIEW, BUDGET)
+    rows = front.front_rows(frame, VIEW, BUDGET)
+    half = frame.assign(confirmed=frame.trial.isin(rows.trial[::2]))
+    figure = front.front_figure({"demo": half}, VIEW, BUDGET)
     assert trace(figure, "front, confirmed").marker.symbol == "circle"
-    single = front.promising(frame, VIEW, BUDGET)
-    assert len(single)
-    assert not single.confirmed.any()
-    assert trace(figure, "better in one run, not confirmed").marker.symbol == "circle-open"
-    alone = frame.assign(confirmed=False)
-    assert len(front.promising(alone, VIEW, BUDGET)) == 0
-    assert trace(front.front_figure({"demo": alone}, VIEW, BUDGET), "front").marker.symbol == "circle-open"
+    assert trace(figure, "front").marker.symbol == "circle-open"
+    assert len(trace(figure, "front").x) + len(trace(figure, "front, confirmed").x) == len(rows)
+
+
+def test_estimates_stand_on_axes_of_their_own(frame: pd.DataFrame) -> None:
+    from dashboard.estimates import with_estimate
+
+    rows = with_estimate(with_estimate(frame, "phone_ms"), "top1")
+    t8 = rows[rows.preset == "t8"].iloc[0]
+    assert t8.phone_ms_low < t8.phone_ms < t8.phone_ms_high
+    assert t8.phone_ms == pytest.approx(0.815, rel=0.1)  # as published
+    assert t8.top1 == pytest.approx(76.2, abs=1.5)
+    assert rows[rows.anchor.notna()].phone_ms.isna().all()
+    both = VIEW.replace(x="phone_ms", y="top1", show=("published",))
+    figure = front.front_figure({"demo": rows}, both, BUDGET)
+    assert "predicted" in figure.layout.xaxis.title.text
+    assert "estimated" in figure.layout.yaxis.title.text
+    assert len(trace(figure, "FastViT, as published").x) == 7
+    assert len(trace(figure, "peers, as published").x) > 10
+    for other in (VIEW, both.replace(y="score"), both.replace(x="latency_ms")):
+        drawn = front.front_figure({"demo": rows}, other.replace(show=("published",)), BUDGET)
+        assert not [t for t in drawn.data if t.name and "as published" in t.name]
+    assert front.around_front(rows, both, BUDGET) is not None
 
 
 def test_an_anchor_without_a_score_has_its_place(frame: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optuna.trial import TrialState
 
 from dashboard import demo
 from dashboard.load import Reader
@@ -57,5 +58,25 @@ def test_a_run_of_an_earlier_version_stays_readable(tmp_path: Path) -> None:
     counts = snapshot.frame.outcome.value_counts().to_dict()
     assert counts == {"complete": 31, "over_budget": 5, "failed": 2, "stopped_early": 2}
     assert snapshot.frame.confirmed.sum() == 4
-    points = Run.open(run).front()["points"]
-    assert [point["trial"] for point in points] == [27, 22, 25]
+    front = snapshot.frame[snapshot.frame.trial.isin([27, 22, 25])]
+    assert front.confirmed.all()
+    assert front.score.round(3).tolist() == [0.655, 0.669, 0.625]
+
+
+def test_samples_and_curves_are_read_when_they_are_looked_at(root: Path) -> None:
+    snapshot = Reader(root / "demo").read()
+    for own in Run.open(root / "demo").records():
+        record = snapshot.whole(snapshot.records[own.trial])
+        assert record.curve == own.curve
+        assert record.latency == own.latency
+    lean = [r for r in snapshot.records if r.curve]
+    assert not lean
+
+
+def test_text_that_looks_like_samples_stays(tmp_path: Path) -> None:
+    run = demo.make(tmp_path / "run", 2, finalists=0)
+    text = 'odd "samples":{"a":1} and "curve":[1,2] ' + 1000 * "."
+    trial = run.study.ask()
+    trial.set_user_attr("record", {"outcome": "failed", "reason": text})
+    run.study.tell(trial, state=TrialState.FAIL)
+    assert Reader(run.path).read().records[-1].reason == text
