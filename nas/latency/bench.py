@@ -28,10 +28,6 @@ from nas.latency.protocol import HALF_WIDTH, VERSIONS, Runtime, Session, Setting
 from nas.latency.reference import nearest, session_of, unit_ms
 from nas.run import now
 
-# What the interval inside one session does not know: other page layouts and cache neighbours in the next one.
-# From the spread between sessions in benchmarks/latency_stability.py.
-SESSION_SD = 0.006
-WIDEN = 1.96 * SESSION_SD
 # The reference moves with the machine, a little on the CPU's clock and a lot on the wall's.
 DRIFT = {"cpu": 0.15, "wall": 0.5}
 Tell = Callable[[str], None]
@@ -92,7 +88,7 @@ def _interleaved(chosen: Runtime, setting: Setting, networks: list[Network], ses
     kind = reference.clock
     rng = np.random.default_rng([int(network.key, 16) for network in networks])
     unit = unit_ms(against, chosen.name, setting)
-    enough = protocols.precise(kind, half_width, budget_ratio=budget_ms / unit if budget_ms else None, widen=WIDEN)
+    enough = protocols.precise(kind, half_width, budget_ratio=budget_ms / unit if budget_ms else None)
     drifted = False
     for _ in range(2):
         samples = protocols.interleave(sessions, reference, enough=enough, rng=rng)
@@ -103,9 +99,10 @@ def _interleaved(chosen: Runtime, setting: Setting, networks: list[Network], ses
     found = []
     for trial in range(len(networks)):
         ratio, low, high = samples.ratio(trial, kind)
-        half = WIDEN * ratio
+        widen = samples.widen(kind)
+        half = widen * ratio
         low, high = ratio - np.hypot(ratio - low, half), ratio + np.hypot(high - ratio, half)
-        narrow = (high - low) / 2 <= (HALF_WIDTH + protocols.WIDE) * ratio
+        narrow = (high - low) / 2 <= (HALF_WIDTH + widen) * ratio
         flags = [] if narrow or "capped" not in samples.flags else ["capped"]
         if budget_ms and low * unit <= budget_ms <= high * unit:
             flags.append("undecided")

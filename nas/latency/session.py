@@ -20,7 +20,10 @@ from nas.latency.protocol import HALF_WIDTH, Calls, Session
 BLOCK_S = 0.02  # one block of inferences: long against the timer, short against the machine's moods
 MIN_ROUNDS, MAX_ROUNDS = 9, 400
 CAP_S = 4.0  # or MIN_ROUNDS, if those take longer
-WIDE = 0.012  # an interval with the widening for what sessions differ in may be this much wider
+# What the interval inside one session does not know: other page layouts and cache neighbours in the next one, and
+# caches that are shared with whoever is waited for. Standard deviations between sessions in
+# benchmarks/latency_stability.py on a quiet machine, and what a session adds that waits all the time.
+SESSION_SD, BUSY_SD = 0.006, 0.025
 CONTAMINATED = 0.02  # share of a wall-clock block that its threads spent waiting for a core
 
 
@@ -39,6 +42,11 @@ class Samples:
         if clock == "cpu" or not len(waited):
             return np.ones(len(self.reference_ms), bool)
         return waited <= max(CONTAMINATED, float(np.median(waited)))
+
+    def widen(self, clock: str) -> float:
+        """By what share of the ratio its interval has to be widened, to hold for other sessions too."""
+        waited = np.array(self.waited)[self.kept(clock)] if self.waited else np.zeros(1)
+        return 1.96 * float(np.hypot(SESSION_SD, BUSY_SD * min(1.0, float(np.median(waited)))))
 
     def ratio(self, trial: int, clock: str) -> tuple[float, float, float]:
         """Median ratio to the reference over paired blocks, with its 95 % interval within this session."""
@@ -104,12 +112,11 @@ def interleave(trials: Sequence[Session], reference: Session, *, enough: Enough,
     return found
 
 
-def precise(clock: str, half_width: float = HALF_WIDTH, *, budget_ratio: float | None = None,
-            widen: float = 0.0) -> Enough:
+def precise(clock: str, half_width: float = HALF_WIDTH, *, budget_ratio: float | None = None) -> Enough:
     """Stops at the target half-width; sooner when every trial is over the budget beyond doubt; and not while the
     interval of one contains the budget."""
     def enough(samples: Samples) -> bool:
-        open_trials = False
+        open_trials, widen = False, samples.widen(clock)
         for trial in range(len(samples.trial_ms)):
             ratio, low, high = samples.ratio(trial, clock)
             low, high = low - widen * ratio, high + widen * ratio

@@ -135,3 +135,14 @@ class TestProcess:
         finally:
             child.stdin = None
             one.close()
+
+
+def test_a_session_that_waits_for_cores_claims_less() -> None:
+    quiet, busy = (bench.protocols.Samples([[1.0]], [1.0], [waited]) for waited in (0.0, 0.9))
+    assert quiet.widen("cpu") == pytest.approx(1.96 * 0.006)
+    assert busy.widen("cpu") > 3 * quiet.widen("cpu")
+    rounds = [1.0, 1.01] * 20
+    for waited, decided in ((0.0, True), (0.9, False)):
+        samples = bench.protocols.Samples([rounds], [1.0] * 40, [waited] * 40)
+        low = samples.ratio(0, "cpu")[1] * (1 - samples.widen("cpu"))
+        assert (low > 0.97) is decided
