@@ -87,8 +87,10 @@ def _scatter(figure: go.Figure, rows: pd.DataFrame, x: Any, y: Any, **style: Any
     import plotly.graph_objects as go
 
     kind = go.Scattergl if len(rows) > MANY else go.Scatter
-    figure.add_trace(kind(x=x, y=y, customdata=refs(rows), hovertext=hover(rows) if len(rows) <= 3 * MANY else None,
-                          hoverinfo="text" if len(rows) <= 3 * MANY else "x+y", **{"mode": "markers"} | style))
+    few = len(rows) <= 3 * MANY
+    # An array of objects: plotly would look at every entry of a list.
+    figure.add_trace(kind(x=x, y=y, customdata=np.array(refs(rows), dtype=object), hoverinfo="text" if few else "x+y",
+                          hovertext=hover(rows) if few else None, **{"mode": "markers"} | style))
 
 
 def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: float) -> go.Figure:
@@ -123,9 +125,9 @@ def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: floa
         _front_line(figure, frame, view, budget_ms, RUNS[index % len(RUNS)],
                     "front" if len(frames) == 1 else f"front of {plain(name)}")
     anchors = _anchors(figure, on_axis[on_axis.run == focus], view, floor)
-    _published(figure, view)
+    others = _published(figure, view)
     _picked(figure, everything, view, floor)
-    xs = [*on_axis[view.x][on_axis.outcome.isin(["complete", *view.show]) & on_axis[view.y].notna()], *anchors]
+    xs = [*on_axis[view.x][on_axis.outcome.isin(["complete", *view.show]) & on_axis[view.y].notna()], *anchors, *others]
     if view.x == "latency_ms":
         xs.append(budget_ms)
         figure.add_vline(x=budget_ms, line={"color": GREEN, "dash": "dash", "width": 1.5})
@@ -143,7 +145,8 @@ def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: floa
 def _anchors(figure: go.Figure, rows: pd.DataFrame, view: View, floor: float) -> list[float]:
     """Presets and other anchors measured in the run; those without a score as ticks on the floor. Their places."""
     presets = rows[rows.preset.notna() & rows[view.y].notna()]
-    _scatter(figure, presets, presets[view.x], presets[view.y], mode="markers+text", name="presets, measured here",
+    _scatter(figure, presets, presets[view.x], presets[view.y], mode="markers+text",
+             name="presets, measured here" if view.x == "latency_ms" else "presets",
              text=[plain(name).upper() for name in presets.preset], textposition="bottom center",
              marker={"color": ORANGE, "size": 11, "symbol": "diamond"})
     others = rows[rows.anchor.notna() & rows.preset.isna()]
@@ -213,7 +216,8 @@ def _errors(rows: pd.DataFrame, view: View) -> dict[str, Any]:
     for error, name in (("error_x", view.x), ("error_y", view.y)):
         low, high = ("ci_low_ms", "ci_high_ms") if name == "latency_ms" else (f"{name}_low", f"{name}_high")
         if low in rows:
-            found[error] = {"type": "data", "symmetric": False, "thickness": 1, "width": 2,
+            found[error] = {"type": "data", "symmetric": False, "width": 2,
+                            "thickness": 1 if name == "latency_ms" else 0.4,  # wide, and many over one another
                             "array": rows[high] - rows[name], "arrayminus": rows[name] - rows[low]}
     if view.y == "score":
         found["error_y"] = {"type": "data", "array": rows.score_sd.fillna(0), "thickness": 1, "width": 2}
@@ -225,20 +229,20 @@ def published_fits(view: View) -> bool:
     return view.x == "phone_ms" and view.y == "top1"
 
 
-def _published(figure: go.Figure, view: View) -> None:
-    """What was published for the same phone, in symbols of its own: measured by others, trained in full."""
+def _published(figure: go.Figure, view: View) -> list[float]:
+    """What was published for the same phone, in symbols of its own: measured by others, trained in full. Where."""
     if "published" not in view.show or not published_fits(view):
-        return
+        return []
     frame = published()
     frame = frame[(frame.device == "iPhone 12 Pro") & ~frame.distilled]
     own = frame.preset.notna()
     for part, name, colour, symbol in ((frame[own], "FastViT, as published", ORANGE, "diamond-tall"),
                                        (frame[~own], "peers, as published", PURPLE, "square-open")):
-        figure.add_scatter(x=part.latency_ms, y=part.top1, mode="markers+text", name=name, textposition="top center",
-                           text=[plain(model) for model in part.model], textfont={"size": 9}, hoverinfo="text",
+        figure.add_scatter(x=part.latency_ms, y=part.top1, mode="markers", name=name, hoverinfo="text",
                            hovertext=[f"<b>{plain(r.model)}</b>, published<br>{r.latency_ms:.2f} ms, {r.runtime}<br>"
                                       f"top-1 {r.top1:.1f} %" for r in part.itertuples()],
                            marker={"color": colour, "size": 9, "symbol": symbol, "line": {"width": 1.5}})
+    return [float(ms) for ms in frame.latency_ms]
 
 
 def _picked(figure: go.Figure, frame: pd.DataFrame, view: View, floor: float) -> None:
@@ -275,20 +279,21 @@ def growth(frame: pd.DataFrame, budget_ms: float, score_floor: float = 0.0) -> p
     return pd.DataFrame({"trial": range(1, len(kept) + 1), "minutes": since.to_numpy(), "hypervolume": values})
 
 
-def growth_figure(frames: Mapping[str, pd.DataFrame], budget_ms: float, *, over: str = "trial",
-                  score_floor: float = 0.0) -> go.Figure:
-    """Hypervolume of each run over its trials, or over `minutes`. Presets are left out: they were not found."""
+def growth_figure(grown: Mapping[str, pd.DataFrame], *, over: str = "trial") -> go.Figure:
+    """Hypervolume of each run (its `growth`) over its trials, or over `minutes`. Presets were not found by it."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for index, (name, frame) in enumerate(frames.items()):
-        rows = growth(frame, budget_ms, score_floor).dropna()
+    for index, (name, rows) in enumerate(grown.items()):
+        rows = rows.dropna()
         rows = rows[rows.hypervolume > 0]
-        figure.add_scatter(x=rows[over], y=rows.hypervolume, mode="lines", name=plain(name),
+        # Steps alone: where nothing changed there is nothing to draw.
+        edge = rows.hypervolume.ne(rows.hypervolume.shift()) | (rows.index == (rows.index[-1] if len(rows) else 0))
+        figure.add_scatter(x=rows[over][edge], y=rows.hypervolume[edge], mode="lines", name=plain(name),
                            line={"shape": "hv", "color": RUNS[index % len(RUNS)], "width": 2})
     figure.update_layout(
         xaxis_title=OVER[over], height=300,
-        yaxis_title="hypervolume", showlegend=len(frames) > 1, margin={"t": 10, "r": 10, "b": 10, "l": 10},
+        yaxis_title="hypervolume", showlegend=len(grown) > 1, margin={"t": 10, "r": 10, "b": 10, "l": 10},
         yaxis_rangemode="normal")
     return figure
 

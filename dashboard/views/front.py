@@ -44,7 +44,7 @@ def show() -> None:
     with right:
         _choice(runs, focus, view, budget)
     _table(focus, view, budget)
-    _growth(frames, budget, first)
+    _growth(runs, budget)
     _published(view, runs)
 
 
@@ -158,20 +158,25 @@ def _row(rows: pd.DataFrame) -> None:
         session.pick(Ref.parse(figures.refs(rows)[chosen[0]]))
 
 
-def _growth(frames: dict[str, pd.DataFrame], budget: float, run: Snapshot) -> None:
+@st.cache_data(show_spinner=False, max_entries=32)
+def _grown(version: str, budget: float, _run: Snapshot) -> pd.DataFrame:
+    return figures.growth(_run.frame, budget, float(_run.meta.get("score_floor", 0.0)))
+
+
+def _growth(runs: list[Snapshot], budget: float) -> None:
     left, right = st.columns([4, 2], vertical_alignment="bottom")
     left.markdown("##### Progress of the search")
     with right:
         over = session.bound(st.segmented_control, "Progress over", "over", options=list(OVER), required=True,
                              format_func={"trial": "over trials", "minutes": "over time"}.get,
                              label_visibility="collapsed")
-    floor = float(run.meta.get("score_floor", 0.0))
-    grown = figures.growth(run.frame, budget, floor)
+    every = {run.name: _grown(f"{run.path} {run.version}", budget, run) for run in runs}
+    name, grown = next(iter(every.items()))
     last = grown.hypervolume.iloc[-1] if len(grown) else 0.0
-    words = (f"Hypervolume of {run.name} under {budget:g} ms after {len(grown)} trials: {last:.4f}. It is the area "
+    words = (f"Hypervolume of {name} under {budget:g} ms after {len(grown)} trials: {last:.4f}. It is the area "
              "between the front and the corner of budget and worst score, as a share of the budget, from single runs; "
              "presets are not counted.")
-    st.plotly_chart(figures.growth_figure(frames, budget, over=over, score_floor=floor), key="growth_chart", alt=words,
+    st.plotly_chart(figures.growth_figure(every, over=over), key="growth_chart", alt=words,
                     config={"displaylogo": False})
     st.caption(parts.plain(words))
 

@@ -89,7 +89,9 @@ def test_hypervolume_only_grows_and_ends_at_the_run_s(frame: pd.DataFrame) -> No
     usable = usable[usable.ci_high_ms <= BUDGET]
     assert grown.hypervolume.iloc[-1] == pytest.approx(
         hypervolume(usable.latency_ms, usable.score_run, budget_ms=BUDGET, score_floor=0))
-    assert len(front.growth_figure({"demo": frame}, BUDGET, over="minutes").data) == 1
+    drawn = front.growth_figure({"demo": grown}, over="minutes").data[0]
+    assert drawn.y[-1] == grown.hypervolume.iloc[-1]
+    assert set(drawn.y) == set(grown.hypervolume[grown.hypervolume > 0])
 
 
 def test_an_empty_run_has_a_chart_too(frame: pd.DataFrame) -> None:
