@@ -17,7 +17,7 @@ from nas.front import pareto
 from nas.surrogate import Evidence, Surrogate, evidence
 from space import SearchSpace
 
-STARTUP_TRIALS = 12  # at random within reach of the budget, before the surrogate decides
+STARTUP_TRIALS = 8  # at random within reach of the budget, before the surrogate decides
 CANDIDATES = 300
 REFIT_EVERY = 8  # trials between two fits of the surrogate's own parameters; each proposal updates its data
 _RANDOM_SHARE = 0.3
@@ -54,10 +54,10 @@ class Proposer:
     def random(self, predict_ms: Predict, known: set[str]) -> FastViTConfig | None:
         """A random configuration predicted within the budget, or None when there is none.
 
-        Of some, the one nearest to a latency drawn evenly in the logarithm from a tenth of the budget up: a front
+        Of some, the one nearest to a latency drawn evenly in the logarithm from a fifth of the budget up: a front
         has a fast end too, and few configurations of a space are small.
         """
-        target = np.log(self.budget_ms) + self.rng.uniform(np.log(0.1), 0.0)
+        target = np.log(self.budget_ms) + self.rng.uniform(np.log(0.2), 0.0)
         for _ in range(_DRAWS // _TRIED):
             configs = [self.space.sample(self.rng) for _ in range(_TRIED)]
             ms = predict_ms(configs)
