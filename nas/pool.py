@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from nas.errors import Failure, UsageError
-from nas.heartbeat import Census, bury, worker_name
+from nas.heartbeat import SAME_PLACE_LIMIT, Census, bury, worker_name
 from nas.run import Run
 from nas.sharing import Share
 from nas.storage import ENVIRONMENT
@@ -18,7 +18,9 @@ from nas.storage import ENVIRONMENT
 # Another command that starts a worker when RUN and a name are appended to it, such as "srun -N1 python -m
 # nas.commands.run"; nothing in a run's folder can name one.
 COMMAND = "FASTVIT_EXPLORER_WORKER"
-DEATHS_IN_A_ROW = 3  # of each worker, without a trial that ends in between
+# Of each worker, without a trial that ends in between: one more than it takes until a trial that kills its workers
+# is given up (nas/heartbeat.py). A worker that ends by itself, with a sentence, counts twice.
+DEATHS_IN_A_ROW = SAME_PLACE_LIMIT + 1
 BURY_EVERY_S = 5.0
 
 
@@ -77,7 +79,7 @@ class Pool:
         if any(self.processes[index].returncode == 2 for index in dead):
             raise UsageError(self.last_words())  # it would end the same way again
         for index in dead if replace else ():
-            self._deaths += 1
+            self._deaths += 1 if self.processes[index].returncode < 0 else 2
             if self._deaths > DEATHS_IN_A_ROW * len(self.processes):
                 raise Failure(f"workers keep dying ({_how(self.processes[index])}): {self.last_words()}")
             self.processes[index] = self._spawn(self.shares[index])

@@ -144,7 +144,7 @@ def test_three_kills(tmp_path: Path, untouched: dict[int, dict[str, Any]]) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_fifty_kills(tmp_path: Path, untouched: dict[int, dict[str, Any]]) -> None:
-    count = killed_run(tmp_path / "run", kills=50, configs=60, workers=3, pause_s=1.5, seed=0)
+    count = killed_run(tmp_path / "run", kills=50, configs=60, workers=3, pause_s=2.0, seed=0)
     check(tmp_path / "run", untouched[60])
     assert sum(count.values()) >= 50, count
     assert count["launcher"] >= 3, count

@@ -14,7 +14,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fastvit.presets import PRESETS
 from nas.errors import UsageError
+from nas.heartbeat import SAME_PLACE_LIMIT
 from nas.run import SCHEMA, Run
 from nas.sharing import WORKER_GB, Machine, default_workers, share, too_many
 from tests.nas.test_kill import ROOT, STAND_IN, begin
@@ -101,6 +103,20 @@ def test_five_failures_alike_end_the_run(tmp_path: Path) -> None:
     failed = next(r for r in Run.open(path).records() if r.outcome == "failed")
     assert failed.traceback is not None
     assert "stand_in.py" in failed.traceback
+
+
+def test_a_configuration_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    begin(path, 2)
+    poison = PRESETS["t12"].key()
+    process = launch(path, "--trials", "2", "--workers", "1", STAND_IN_DIES_OF=poison)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    records = Run.open(path).records()
+    ended = [r for r in records if r.config_key == poison]
+    assert [r.outcome for r in ended] == ["failed"] * SAME_PLACE_LIMIT
+    assert ended[-1].reason == f"its workers died {SAME_PLACE_LIMIT} times at the same place"
+    assert sum(r.outcome == "complete" for r in records) == 8
 
 
 def test_workers_that_cannot_start_end_the_run(tmp_path: Path) -> None:
