@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,12 +62,13 @@ def train(args: argparse.Namespace) -> int:
         raise NotAvailable(f"train {why}")
     folder = _folder(args)
     work = Path(args.work) if args.work else folder.with_name(f"{folder.name}.training")
-    job, devices = _resumed(args, work) if args.resume else _begun(args, folder, work)
-    fabric, hardware = _fabric(devices, args.precision or _stored(work, "precision"))
-    again = f"python search.py train {folder} --resume" + (f" --work {args.work}" if args.work else "")
-    if (code := _trained(fabric, job, again)) is not None:
-        return code
-    made, found = finish(folder, job, hardware, device=fabric.device.type)
+    with _alone(work):
+        job, devices = _resumed(args, work) if args.resume else _begun(args, folder, work)
+        fabric, hardware = _fabric(devices, args.precision or _stored(work, "precision"))
+        again = f"python search.py train {folder} --resume" + (f" --work {args.work}" if args.work else "")
+        if (code := _trained(fabric, job, again)) is not None:
+            return code
+        made, found = finish(folder, job, hardware, device=fabric.device.type)
     accuracy = {form: found[form] for form in ("fused", "unfused")}
     if args.json:
         print(json.dumps({"folder": str(made.folder), "accuracy": accuracy, "failed": made.failed, "work": str(work)}))
@@ -75,6 +78,27 @@ def train(args: argparse.Namespace) -> int:
                   f"calibration error {values['ece']:.3f}  on {values['images']} images")
         print(made.folder)
     return 1 if made.failed else 0
+
+
+@contextlib.contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Hold the work folder; the lock goes with the process, however it ends."""
+    from filelock import FileLock, Timeout
+
+    from nas.errors import UsageError
+
+    lock = FileLock(work.with_name(f".{work.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(f"{work} is in use by another training; wait for it, or name another --work") from None
+    except OSError as error:
+        raise UsageError(f"{work.parent} cannot be written ({error.strerror}); name another --work") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _folder(args: argparse.Namespace) -> Path:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import timm
@@ -18,7 +13,6 @@ from fastvit import PRESETS, FastViT, FastViTConfig, reparameterize
 from fastvit.blocks import MobileOne, RepMixer
 from fastvit.timm import register
 from nas.data import load_task
-from search import main
 from tests.fastvit.test_fusion import narrow, randomise
 
 # Kernels that stock timm cannot express, and attention with its positional encoding.
@@ -111,20 +105,3 @@ def test_a_segmentation_head_learns_and_fuses(kind: str) -> None:
     with torch.no_grad():
         expected = net(images)
         assert (fused(images) - expected).norm() / expected.norm() < 1e-5
-
-
-def test_the_exported_module_gives_features_in_another_process(tmp_path: Path) -> None:
-    (tmp_path / "c.json").write_text(CONFIG.to_json())
-    assert main(["export", str(tmp_path / "c.json"), "--name", "down_net", "--to", str(tmp_path), "--resolution", "64",
-                 "--formats", "timm", "--num-classes", "10"]) == 0
-    folder = tmp_path / "down_net"
-    code = ("import sys, json, timm, torch, down_net; "
-            "m = timm.create_model('local-dir:' + sys.argv[1], pretrained=True, features_only=True).eval(); "
-            "print(json.dumps([f.abs().sum().item() for f in m(torch.ones(1, 3, 64, 64))]))")
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True,
-                          env={"PYTHONPATH": f"{folder}:{Path.cwd()}", "PATH": "", "OMP_NUM_THREADS": "1"})
-    from nas.export import load
-
-    with torch.no_grad():
-        expected = [m.abs().sum().item() for m in load(folder).forward_features(torch.ones(1, 3, 64, 64))]
-    assert json.loads(done.stdout) == pytest.approx(expected, rel=1e-4)

@@ -82,15 +82,17 @@ def test_stock_timm_loads_what_it_can_express(tmp_path: Path) -> None:
 
 
 def test_the_module_registers_the_rest(folder: Path) -> None:
-    code = ("import timm, torch, my_net; m = timm.create_model('local-dir:' + __import__('sys').argv[1], "
-            "pretrained=True).eval(); print(m(torch.zeros(1, 3, 64, 64)).abs().sum().item()); "
-            "f = timm.create_model('my_net', features_only=True); print(len(f(torch.zeros(1, 3, 64, 64))))")
+    code = ("import sys, timm, torch, my_net; name = 'local-dir:' + sys.argv[1]; "
+            "m = timm.create_model(name, pretrained=True).eval(); x = torch.zeros(1, 3, 64, 64); "
+            "f = timm.create_model(name, pretrained=True, features_only=True).eval(); "
+            "print(m(x).abs().sum().item(), *[m.abs().sum().item() for m in f(x)])")
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True,
                           env={"PYTHONPATH": f"{folder}:{Path.cwd()}", "PATH": "", "OMP_NUM_THREADS": "1"})
-    total, count = done.stdout.split()
+    total, *maps = map(float, done.stdout.split())
     with torch.no_grad():
-        assert float(total) == pytest.approx(load(folder)(torch.zeros(1, 3, 64, 64)).abs().sum().item(), rel=1e-4)
-    assert count == "4"
+        model, x = load(folder), torch.zeros(1, 3, 64, 64)
+        assert total == pytest.approx(model(x).abs().sum().item(), rel=1e-4)
+        assert maps == pytest.approx([m.abs().sum().item() for m in model.forward_features(x)], rel=1e-4)
 
 
 def test_onnx_says_what_it_is(tmp_path: Path) -> None:
