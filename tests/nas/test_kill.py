@@ -42,7 +42,8 @@ def begin(path: Path, configs: int) -> Run:
 def launch(run: Path, configs: int, workers: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "search.py", "resume", str(run), "--trials", str(configs), "--workers", str(workers),
-         "--confirm", "0"], cwd=ROOT, env=STAND_IN, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+         "--confirm", "0"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=STAND_IN | {"STAND_IN_RUNG_S": "0.5" if workers > 2 else "0.1"})
 
 
 def workers_of(run: Path) -> list[psutil.Process]:
@@ -120,7 +121,7 @@ def check(path: Path, untouched: dict[str, Any]) -> None:
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     """What runs of so many configurations find when nobody kills them."""
     found = {}
-    for configs in (8, 60):
+    for configs in (8, 90):
         path = tmp_path_factory.mktemp("untouched") / "run"
         run = begin(path, configs)
         from nas.worker import Worker
@@ -144,8 +145,8 @@ def test_three_kills(tmp_path: Path, untouched: dict[int, dict[str, Any]]) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_fifty_kills(tmp_path: Path, untouched: dict[int, dict[str, Any]]) -> None:
-    count = killed_run(tmp_path / "run", kills=50, configs=60, workers=3, pause_s=2.0, seed=0)
-    check(tmp_path / "run", untouched[60])
+    count = killed_run(tmp_path / "run", kills=50, configs=90, workers=3, pause_s=2.0, seed=0)
+    check(tmp_path / "run", untouched[90])
     assert sum(count.values()) >= 50, count
     assert count["launcher"] >= 3, count
     print(count)
