@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from fastvit.presets import PRESETS
-from nas.errors import UsageError
+from nas.errors import Failure, UsageError
 from nas.run import OUTCOMES, Run, TrialRecord
 
 if TYPE_CHECKING:
@@ -94,6 +95,10 @@ class Snapshot:
         latency = record.latency if record.confirmed else found.get("latency")  # confirmed: measured once more
         return replace(record, latency=latency, curve=found.get("curve", []))
 
+    @cached_property
+    def by_trial(self) -> dict[int, TrialRecord]:
+        return {record.trial: record for record in self.records}
+
     @property
     def version(self) -> str:
         """Changes whenever anything shown of the run may have changed."""
@@ -124,14 +129,17 @@ class Reader:
         with self.lock:
             fresh = Run.open(self.path)
             try:
-                stat = fresh.journal.stat()
-                size, inode = stat.st_size, stat.st_ino
+                if fresh.shared:
+                    size, inode = _progress(self.run or fresh), 0
+                else:
+                    stat = fresh.journal.stat()
+                    size, inode = stat.st_size, stat.st_ino
             except FileNotFoundError:
                 size = inode = 0
             if self.run is None or inode != self.inode or (self.last and size < self.last.size):
                 # A journal that was replaced or cut (resume repairs a damaged last line) is read anew.
                 self.run, self.inode, self.last, self.rows, self.stages = fresh, inode, None, {}, {}
-                self.journal = AppendedOnly(fresh.journal) if size else None
+                self.journal = AppendedOnly(fresh.journal) if size and not fresh.shared else None
                 if self.journal:
                     self.run.storage = _storage(fresh, self.journal)
             self.run.meta = fresh.meta
@@ -179,6 +187,18 @@ def _row(record: TrialRecord) -> dict[str, Any]:
     except (ValueError, TypeError, AttributeError, KeyError):
         pass
     return _unreadable(record).row()
+
+
+def _progress(run: Run) -> int:
+    """What stands for the journal's size where the trials are in a storage that machines share: it only grows.
+
+    Raises:
+        UsageError: the storage was not named (FASTVIT_EXPLORER_STORAGE), or does not answer.
+    """
+    try:
+        return sum(2 + len(r.scores) - (r.outcome == "running") for r in run.all_records())
+    except Failure as error:
+        raise UsageError(str(error)) from None
 
 
 def _storage(run: Run, journal: AppendedOnly) -> JournalStorage:

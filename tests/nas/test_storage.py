@@ -203,6 +203,21 @@ def test_workers_of_other_machines(tmp_path: Path, server: services.Postgres) ->
         shared_run(tmp_path / "again", "shared", server.url, 0)
 
 
+def test_the_dashboard_reads_shared_runs(tmp_path: Path, server: services.Postgres,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    from dashboard.load import Reader
+
+    run = shared_run(tmp_path, "seen", server.url, 0)
+    with pytest.raises(UsageError, match="FASTVIT_EXPLORER_STORAGE"):
+        Reader(run.path).read()
+    monkeypatch.setenv("FASTVIT_EXPLORER_STORAGE", server.url)
+    reader = Reader(run.path)
+    assert reader.read().records == []
+    by_other_machine(tmp_path / "far", server.url, "seen", 2)
+    time.sleep(1.1)
+    assert len(reader.read().records) == 2
+
+
 def test_beats_tell_who_lives_on_another_machine(tmp_path: Path, server: services.Postgres,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     run = shared_run(tmp_path, "beats", server.url, 0)
