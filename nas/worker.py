@@ -21,6 +21,7 @@ from nas.errors import DeviceGone, Failure
 from nas.evaluation import Evaluation, Real
 from nas.heartbeat import Pulse, checkpoint_path, drop_checkpoint, worker_name
 from nas.latency.predictor import Predictor
+from nas.latency.protocol import Setting
 from nas.propose import STARTUP_TRIALS, Proposer
 from nas.run import Run, TrialRecord
 from nas.stopping import dominated
@@ -76,8 +77,9 @@ class Worker:
                                        sampler=sampler(self.meta.get("sampler", "surrogate"), seed))
         self.proposer = Proposer(self.space, self.meta["steps"], self.budget_ms, self.rng,
                                  prior=shipped_evidence(self.meta["task_fingerprint"]))
-        # Calibrated on this machine or empty; it learns from whatever the run measures.
-        self.predictor = Predictor.of_run(self.meta["device"], self.meta["resolution"])
+        # Calibrated on this machine or empty (a simulation has other latencies); it learns from what the run measures.
+        self.predictor = (Predictor.of_run(self.meta["device"], self.meta["resolution"]) if evaluation is None
+                          else Predictor(self.meta["device"], Setting(self.meta["resolution"])))
         self.hopeless = 0
         self.free_since = time.perf_counter()
         self.proposing_s = 0.0
