@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,7 @@ from dashboard.load import Reader
 from dashboard.serve import serving
 from dashboard.state import View
 
+HOME = Path(__file__).parents[1]
 IDLE = "() => document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'"
 WIDTH, HEIGHT = 1400, 1000
 # File: page, further query, height of the picture (None: the whole page up to MOST), dark.
@@ -34,7 +36,7 @@ SHOTS = {
     "compare": ("compare", "", 1100, False),
     "space": ("space", "&target=equal", None, False),
     "trials": ("trials", "", HEIGHT, False),
-    "export": ("export", "", 1050, False),
+    "export": ("export", "", None, False),
 }
 MOST, LARGEST = 1600, 300_000
 
@@ -66,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--run", default="demo")
-    parser.add_argument("--to", type=Path, default=Path(__file__).parents[1] / "docs" / "images")
+    parser.add_argument("--to", type=Path, default=HOME / "docs" / "images")
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
@@ -77,6 +79,10 @@ def main() -> None:
         run = Reader(root / args.run).read()
         front = refs(front_rows(run.frame, View(), float(run.meta["budget_ms"])))
         pick = front[-1] if front else "t8"
+        if args.root is None:
+            subprocess.run([sys.executable, str(HOME / "search.py"), "export", str(run.path), "--trial",
+                            pick.rpartition(":")[2], "--name", "fastvit_mine", "--to", str(run.path / "exports")],
+                           check=True)
         query = f"?run={quote(args.run)}&pick={quote(pick)}&compare={quote(pick)}&compare=t8&compare=sa12"
         args.to.mkdir(parents=True, exist_ok=True)
         with serving(root, args.run) as address, sync_playwright() as playwright:

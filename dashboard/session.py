@@ -147,7 +147,7 @@ def resolve(ref: Ref, runs: list[Snapshot]) -> tuple[FastViTConfig, TrialRecord 
         return PRESETS[ref.name], anchors[0] if anchors else None
     for run in runs:
         if run.name == ref.run:
-            record = next((r for r in run.records if r.trial == ref.trial), None)
+            record = run.by_trial.get(ref.trial if ref.trial is not None else -1)
             if record is not None and record.config is not None:
                 return FastViTConfig.from_dict(record.config), record  # load.py has tried it
     return None

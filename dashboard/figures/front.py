@@ -30,20 +30,42 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
+CELLS = (110, 70)
 FROM = {"confirmed": ", mean of several seeds", "posterior": ", from all trials together", "run": ", one run"}
+
+
+def _eligible(frame: pd.DataFrame) -> np.ndarray:
+    return ((frame.outcome == "complete") & frame.score.notna() & (frame.origin == "measured")
+            & frame.anchor.isna()).to_numpy(bool)
 
 
 def candidates(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows that may stand on a front: complete, scored and measured; presets included, other anchors not."""
-    return frame[(frame.outcome == "complete") & frame.score.notna() & (frame.origin == "measured")
-                 & frame.anchor.isna()]
+    return frame[_eligible(frame)]
 
 
 def front_rows(frame: pd.DataFrame, view: View, budget_ms: float) -> pd.DataFrame:
     """The rows of one run that none dominates on the chosen axes, among those under the budget beyond doubt."""
-    under = candidates(frame)
-    under = under[under.ci_high_ms <= budget_ms]
-    return under.iloc[pareto(under[view.x].to_numpy(float), under[view.y].to_numpy(float))]
+    under = np.flatnonzero(_eligible(frame) & (frame.ci_high_ms.to_numpy(float) <= budget_ms))
+    best = pareto(frame[view.x].to_numpy(float)[under], frame[view.y].to_numpy(float)[under])
+    return frame.iloc[under[best]]
+
+
+def thinned(rows: pd.DataFrame, view: View) -> pd.DataFrame:
+    """Of very many points, one for each small cell of the shown plane: the others lie behind it. The latest stays."""
+    if len(rows) <= MANY:
+        return rows
+    x, y = rows[view.x].to_numpy(float), rows[view.y].to_numpy(float)
+    x = np.log(x) if view.log else x
+    x0, x1, y0, y1 = view.window or (np.nan,) * 4
+    x0, x1 = (np.log(x0), np.log(x1)) if view.log else (x0, x1)
+    low = np.array([x0, y0] if view.window else [np.nanmin(x), np.nanmin(y)])
+    high = np.array([x1, y1] if view.window else [np.nanmax(x), np.nanmax(y)])
+    share = (np.array([x, y]).T - low) / np.maximum(high - low, 1e-12)
+    cells, shown = np.floor(share * CELLS), ((share >= 0) & (share <= 1)).all(1)
+    places = np.flatnonzero(shown)[::-1]
+    _, first = np.unique(cells[places], axis=0, return_index=True)
+    return rows.iloc[np.sort(places[first])]
 
 
 def refs(rows: pd.DataFrame) -> list[str]:
@@ -112,7 +134,7 @@ def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: floa
     if view.x == "latency_ms":
         on_axis = on_axis[on_axis.origin == "measured"]
 
-    _scatter(figure, rows := scored[scored.preset.isna()], rows[view.x], rows[view.y], name="trials",
+    _scatter(figure, rows := thinned(scored[scored.preset.isna()], view), rows[view.x], rows[view.y], name="trials",
              marker={"color": GREY, "size": 7 if len(rows) < MANY else 5, "opacity": 0.55})
     for outcome in ("stopped_early", "over_budget", "failed"):
         if outcome in view.show:

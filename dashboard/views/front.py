@@ -12,6 +12,7 @@ from dashboard import session
 from dashboard.estimates import with_estimate
 from dashboard.figures import front as figures
 from dashboard.figures import published
+from dashboard.figures.palette import MANY
 from dashboard.load import Snapshot
 from dashboard.state import EXTRAS, OVER, X_AXES, Y_AXES, Ref, View
 from dashboard.views import live, parts
@@ -111,6 +112,8 @@ def _extras(run: Snapshot, view: View) -> None:
 def _left_out(frame: pd.DataFrame, view: View) -> None:
     notes = ["Bars: 95 % interval of latency, standard deviation of the score. Filled circles are confirmed by several "
              "seeds and measured side by side, rings are not."]
+    if int(frame.outcome.eq("complete").sum()) > MANY:
+        notes.append("Of trials that lie over one another one is drawn; a zoom parts them.")
     if view.x == "latency_ms":
         if predicted := int((frame.origin == "predicted").sum()):
             notes.append(f"{predicted} trials are not drawn: their latency was only predicted, far over the budget.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -68,10 +69,36 @@ def test_text_of_a_run_stays_text(frame: pd.DataFrame) -> None:
     assert all("<a" not in text and "<script" not in text for text in front.hover(bad))
 
 
-def test_many_points_are_drawn_with_webgl(frame: pd.DataFrame) -> None:
-    many = pd.concat([frame] * 60, ignore_index=True)
-    figure = front.front_figure({"demo": many}, VIEW, BUDGET)
-    assert trace(figure, "trials").type == "scattergl"
+def many(frame: pd.DataFrame) -> pd.DataFrame:
+    """Thousands of trials spread around those of `frame`."""
+    rng = np.random.default_rng(0)
+    found = pd.concat([frame] * 120, ignore_index=True)
+    return found.assign(latency_ms=found.latency_ms * rng.uniform(0.9, 1.1, len(found)), preset=None,
+                        score=found.score * rng.uniform(0.9, 1.1, len(found)), trial=range(len(found)))
+
+
+def test_many_points_are_drawn_with_webgl_and_one_for_those_over_one_another(frame: pd.DataFrame) -> None:
+    rows = many(frame)
+    scored = front.candidates(rows)
+    figure = front.front_figure({"demo": rows}, VIEW, BUDGET)
+    drawn = trace(figure, "trials")
+    assert drawn.type == "scattergl"
+    assert 1000 < len(drawn.x) < 0.9 * len(scored)
+    on_front = front.front_rows(rows, VIEW, BUDGET)
+    assert sum(len(t.x) for t in figure.data if t.name in ("front", "front, confirmed")) == len(on_front)
+    x, y = np.array(drawn.x, float), np.array(drawn.y, float)
+    for one in scored.sample(40, random_state=0).itertuples():  # nothing is far from what stands for it
+        assert np.min(np.hypot(np.log(x / one.latency_ms), 2 * (y - one.score))) < 0.05
+
+
+def test_a_zoom_parts_the_points(frame: pd.DataFrame) -> None:
+    rows = front.candidates(many(frame))
+    window = (1.0, 1.1, 0.62, 0.66)
+    inside = rows[rows.latency_ms.between(*window[:2]) & rows.score.between(*window[2:])]
+    shown = front.thinned(rows, VIEW.replace(window=window))
+    assert set(shown.trial) <= set(inside.trial)
+    assert len(shown) > 0.8 * len(inside)
+    assert len(front.thinned(rows.head(900), VIEW)) == 900
 
 
 def test_two_runs_share_a_chart(root: Path, frame: pd.DataFrame) -> None:
