@@ -97,6 +97,13 @@ def seed_all(*numbers: int) -> None:
     torch.manual_seed(int(first) << 32 | int(second))
 
 
+def _posterize(image: Image, bits: int, **_: Any) -> Image:
+    """At its strongest timm (1.0.31) asks for 0 bits, which Pillow 13 refuses after some hundred images."""
+    from PIL import ImageOps
+
+    return image if bits >= 8 else ImageOps.posterize(image, max(1, bits))
+
+
 class TrainSet(Dataset):
     """Augmented images; asked for by (epoch, index), so that neither workers nor an interruption change any."""
 
@@ -104,10 +111,14 @@ class TrainSet(Dataset):
         from timm.data import create_transform
 
         self.pictures, self.seed = pictures, recipe.seed
-        self.transform = create_transform(
+        self.transform: Any = create_transform(
             recipe.resolution, is_training=True, scale=recipe.scale, ratio=recipe.ratio, hflip=recipe.hflip,
             color_jitter=recipe.color_jitter or None, auto_augment=recipe.aa,  # type: ignore[arg-type]
             interpolation="random", mean=tuple(mean), std=tuple(std), re_prob=recipe.reprob, re_mode=recipe.remode)
+        for part in self.transform.transforms:
+            for op in getattr(part, "ops", ()):
+                if op.name.startswith("Posterize"):
+                    op.aug_fn = _posterize
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
         epoch, index = key

@@ -93,3 +93,26 @@ def test_steps_hold_the_same_images_however_they_are_shared_out() -> None:
 def test_images_without_end_are_taken_in_order() -> None:
     batches = Batches(1 << 30, Recipe(epochs=2, batch_size=4, warmup_epochs=0, epoch_images=8), True)
     assert np.array(list(batches))[..., 1].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
+
+
+@pytest.mark.parametrize("aa", ["rand-m10-mstd0-inc1", "rand-m9-mstd0.5-inc1", "original", None])
+def test_the_strongest_augmentation_takes_every_image(aa: str | None) -> None:
+    from PIL import Image
+
+    from nas.train.data import Pictures, TrainSet
+
+    class Some(Pictures):
+        def __len__(self) -> int:
+            return 150
+
+        def get(self, index: int) -> tuple[Image.Image, int]:
+            return Image.fromarray(np.random.default_rng(index).integers(0, 255, (40, 40, 3), np.uint8)), index
+
+    held = TrainSet(Some(), Recipe(resolution=32, aa=aa), MEAN, STD)
+    for index in range(150):
+        image, label = held[0, index]
+        assert image.shape == (3, 32, 32)
+        assert label == index
+    again, other = held[0, 3][0], held[1, 3][0]
+    assert (again == held[0, 3][0]).all()  # the same for an epoch and an image, whatever came between
+    assert (again != other).any()
