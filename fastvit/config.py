@@ -26,7 +26,8 @@ _TRAINING_ONLY = {"branches", "layer_scale_init", "drop_path"}
 
 
 def _entries(name: str, value: Any, count: int) -> tuple[Any, ...]:
-    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+    # The first look is for speed: a search makes tens of thousands of configurations.
+    if type(value) not in (tuple, list) and (isinstance(value, (str, bytes)) or not isinstance(value, Sequence)):
         raise ValueError(f"{name} = {value!r}: expected a sequence of {count} entries")
     if len(value) != count:
         raise ValueError(f"{name} = {tuple(value)!r}: expected {count} entries, got {len(value)}")

@@ -28,6 +28,7 @@ _FIELDS = {"mixers": ("mixer", STAGES), "depths": ("depth", STAGES), "widths": (
            "ffn_kernels": ("ffn_kernel", STAGES), "patch_kernels": ("patch_kernel", STAGES - 1)}
 _FIXED = ("head_dim", "stem_stride", "cpe_kernel", "branches", "layer_scale_init", "drop_path")
 _SHIPPED = Path(__file__).parent
+_KEPT = 10_000  # encodings that are not worked out twice
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,10 @@ class SearchSpace:
         return FastViTConfig(**entries, **self.fixed)
 
     @cached_property
+    def _encoded(self) -> dict[FastViTConfig, dict[str, Any]]:
+        return {}
+
+    @cached_property
     def _by_mixers(self) -> dict[tuple[str, ...], tuple[Dimension, ...]]:
         return {}
 
@@ -199,6 +204,14 @@ class SearchSpace:
         Raises:
             ValueError: the configuration is not in the space, with the choice that is outside.
         """
+        known = self._encoded.get(config)
+        if known is None:
+            if len(self._encoded) > _KEPT:
+                self._encoded.clear()
+            known = self._encoded[config] = self._encode(config)
+        return dict(known)
+
+    def _encode(self, config: FastViTConfig) -> dict[str, Any]:
         params: dict[str, Any] = {}
 
         def record(dimension: Dimension) -> Any:
