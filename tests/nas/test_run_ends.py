@@ -105,6 +105,7 @@ def test_five_failures_alike_end_the_run(tmp_path: Path) -> None:
     assert "stand_in.py" in failed.traceback
 
 
+@pytest.mark.slow
 def test_a_configuration_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
     path = tmp_path / "run"
     begin(path, 2)

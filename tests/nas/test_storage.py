@@ -127,6 +127,8 @@ def test_urls_are_made_whole_and_their_secrets_left_out() -> None:
 
 
 def test_nobody_answers(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("psycopg")
+    pytest.importorskip("pymysql")
     port = services.free_port()
     for url in (f"postgresql://u:s3cret@127.0.0.1:{port}/db", f"mysql://u:s3cret@127.0.0.1:{port}/db"):
         with pytest.raises(StorageGone, match="does not answer") as caught:
@@ -152,6 +154,7 @@ def test_names_that_come_with_a_run_stay_in_its_folder(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[services.Postgres]:
+    pytest.importorskip("psycopg")
     with services.postgres() as found:
         if found is None:
             pytest.skip("PostgreSQL is not installed here")
@@ -251,6 +254,7 @@ def test_stop_and_limits_reach_other_machines(tmp_path: Path, server: services.P
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_search_over_grpc_and_a_database_that_restarts(tmp_path: Path, server: services.Postgres) -> None:
+    pytest.importorskip("grpc")
     with services.proxy(server.url) as url:
         shared_run(tmp_path, "grpc", server.url, 20)
         launcher = subprocess.Popen(
