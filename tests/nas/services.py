@@ -62,11 +62,20 @@ class Postgres:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
 
 
+def _has_user(name: str) -> bool:
+    import pwd
+
+    try:
+        return bool(pwd.getpwnam(name))
+    except KeyError:
+        return False
+
+
 @contextlib.contextmanager
 def postgres(*, connections: int = 100) -> Iterator[Postgres | None]:
     """A running server, or None where PostgreSQL is not installed."""
     programs = postgres_folder()
-    if programs is None or (os.getuid() == 0 and shutil.which("setpriv") is None):
+    if programs is None or (os.getuid() == 0 and not (shutil.which("setpriv") and _has_user("postgres"))):
         yield None
         return
     folder = Path(tempfile.mkdtemp(prefix="explorer-pg-"))
