@@ -324,6 +324,8 @@ def in_words(frame: pd.DataFrame, view: View, budget_ms: float) -> str:
     """What the chart says, in a sentence or two: its text alternative, and the page's first line."""
     rows = front_rows(frame, view.replace(x="latency_ms", y="score"), budget_ms)
     if not len(rows):
+        if frame.origin.eq("predicted").any() and not frame.origin.eq("measured").any():
+            return "Nothing was measured: every latency of this run is predicted, so it has no measured front."
         return f"No complete trial is under {budget_ms:g} ms."
     best = rows.iloc[-1]
     name = str(best.preset).upper() if isinstance(best.preset, str) else f"trial {best.trial}"

@@ -34,12 +34,13 @@ def state_of(runs: list[Snapshot]) -> None:
     """One line a run: its state, its counts, and what it was measured on."""
     for run in runs:
         counts = Counter(run.frame.outcome)
+        origin = "predicted" if set(run.frame.origin.dropna()) == {"predicted"} else "measured"
         words = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in OUTCOMES if counts[name])
         minutes = float(run.meta.get("elapsed_s", 0.0)) / 60
         demo = ":orange-badge[demonstration: every latency and score comes from a formula] "
         st.caption((demo if run.meta.get("synthetic") else "") + f"**{plain(run.name)}** {plain(run.state)}"
                    + (f" after {minutes:.1f} minutes" if minutes else "") + f": {words or 'no trials yet'}. "
-                   f"Latency measured on {plain(run.meta['device'])} at {run.meta['resolution']} px, "
+                   f"Latency {origin} on {plain(run.meta['device'])} at {run.meta['resolution']} px, "
                    f"task {plain(run.meta['task'])}, budget {run.meta['budget_ms']:g} ms.")
 
 

@@ -185,3 +185,10 @@ def test_published_figures_stay_on_their_device() -> None:
     rows = published.selection(where, distilled=False)
     assert "another device and task" in published.published_words(rows, where)
     assert trace(published.published_figure(rows, "t8"), "nearest to the chosen one").x[0] == pytest.approx(0.815)
+
+
+def test_a_run_of_predictions_says_that_nothing_was_measured(frame: pd.DataFrame) -> None:
+    predicted = frame.assign(origin="predicted")
+    assert front.in_words(predicted, VIEW, BUDGET).startswith("Nothing was measured")
+    assert len(front.front_rows(predicted, VIEW, BUDGET)) == 0
+    front.front_figure({"demo": predicted}, VIEW, BUDGET)
