@@ -22,8 +22,8 @@ from dashboard.figures.palette import (
     plain,
 )
 from dashboard.figures.published import published
-from dashboard.state import EXTRAS, OVER, X_AXES, Y_AXES, View
-from nas.front import hypervolume, pareto
+from dashboard.state import EXTRAS, X_AXES, Y_AXES, View
+from nas.front import pareto
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -281,45 +281,6 @@ def _picked(figure: go.Figure, frame: pd.DataFrame, view: View, floor: float) ->
                                                      "line": {"width": 3}})
 
 
-def growth(frame: pd.DataFrame, budget_ms: float, score_floor: float = 0.0) -> pd.DataFrame:
-    """Hypervolume under the budget after each trial: columns trial, minutes since the first, hypervolume."""
-    import pandas as pd
-
-    kept = frame[frame.preset.isna() & frame.anchor.isna()].copy()
-    # What a trial was worth when it ended: its own run, not what was confirmed later.
-    kept["score"] = kept.score_run
-    usable = kept.index.isin(candidates(kept).index) & (kept.ci_high_ms <= budget_ms)
-    ms, score = kept.latency_ms.to_numpy(float), kept.score.to_numpy(float)
-    value, values = 0.0, []
-    front: list[int] = []
-    for index, use in enumerate(usable):
-        if use and not any(ms[i] <= ms[index] and score[i] >= score[index] for i in front):
-            front = [i for i in front if not (ms[i] >= ms[index] and score[i] <= score[index])] + [index]
-            value = hypervolume(ms[front], score[front], budget_ms=budget_ms, score_floor=score_floor)
-        values.append(value)
-    since = (pd.to_datetime(kept.finished) - pd.to_datetime(frame.started).min()).dt.total_seconds() / 60
-    return pd.DataFrame({"trial": range(1, len(kept) + 1), "minutes": since.to_numpy(), "hypervolume": values})
-
-
-def growth_figure(grown: Mapping[str, pd.DataFrame], *, over: str = "trial") -> go.Figure:
-    """Hypervolume of each run (its `growth`) over its trials, or over `minutes`. Presets were not found by it."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for index, (name, rows) in enumerate(grown.items()):
-        rows = rows.dropna()
-        rows = rows[rows.hypervolume > 0]
-        # Steps alone: where nothing changed there is nothing to draw.
-        edge = rows.hypervolume.ne(rows.hypervolume.shift()) | (rows.index == (rows.index[-1] if len(rows) else 0))
-        figure.add_scatter(x=rows[over][edge], y=rows.hypervolume[edge], mode="lines", name=plain(name),
-                           line={"shape": "hv", "color": RUNS[index % len(RUNS)], "width": 2})
-    figure.update_layout(
-        xaxis_title=OVER[over], height=300,
-        yaxis_title="hypervolume", showlegend=len(grown) > 1, margin={"t": 10, "r": 10, "b": 10, "l": 10},
-        yaxis_rangemode="normal")
-    return figure
-
-
 def in_words(frame: pd.DataFrame, view: View, budget_ms: float) -> str:
     """What the chart says, in a sentence or two: its text alternative, and the page's first line."""
     rows = front_rows(frame, view.replace(x="latency_ms", y="score"), budget_ms)
@@ -341,5 +302,3 @@ def in_words(frame: pd.DataFrame, view: View, budget_ms: float) -> str:
                      f"at {top.latency_ms:.3f} ms")
         return text + "."
     return text + "; no preset meets the budget."
-
-

@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import session
 from dashboard.estimates import with_estimate
 from dashboard.figures import front as figures
-from dashboard.figures import published
+from dashboard.figures import growth, published
 from dashboard.figures.palette import MANY
 from dashboard.load import Snapshot
 from dashboard.state import EXTRAS, OVER, X_AXES, Y_AXES, Ref, View
@@ -163,7 +163,7 @@ def _row(rows: pd.DataFrame) -> None:
 
 @st.cache_data(show_spinner=False, max_entries=32)
 def _grown(version: str, budget: float, _run: Snapshot) -> pd.DataFrame:
-    return figures.growth(_run.frame, budget, float(_run.meta.get("score_floor", 0.0)))
+    return growth.growth(_run.frame, budget, float(_run.meta.get("score_floor", 0.0)))
 
 
 def _growth(runs: list[Snapshot], budget: float) -> None:
@@ -179,7 +179,7 @@ def _growth(runs: list[Snapshot], budget: float) -> None:
     words = (f"Hypervolume of {name} under {budget:g} ms after {len(grown)} trials: {last:.4f}. It is the area "
              "between the front and the corner of budget and worst score, as a share of the budget, from single runs; "
              "presets are not counted.")
-    st.plotly_chart(figures.growth_figure(every, over=over), key="growth_chart", alt=words,
+    st.plotly_chart(growth.growth_figure(every, over=over), key="growth_chart", alt=words,
                     config={"displaylogo": False})
     st.caption(parts.plain(words))
 

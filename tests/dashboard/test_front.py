@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.figures import front
+from dashboard.figures import front, growth
 from dashboard.load import Reader
 from dashboard.state import Ref, View
 from nas.run import Run
@@ -110,20 +110,20 @@ def test_two_runs_share_a_chart(root: Path, frame: pd.DataFrame) -> None:
 def test_hypervolume_only_grows_and_ends_at_the_run_s(frame: pd.DataFrame) -> None:
     from nas.front import hypervolume
 
-    grown = front.growth(frame, BUDGET)
+    grown = growth.growth(frame, BUDGET)
     assert grown.hypervolume.is_monotonic_increasing
     usable = front.candidates(frame[frame.preset.isna()])
     usable = usable[usable.ci_high_ms <= BUDGET]
     assert grown.hypervolume.iloc[-1] == pytest.approx(
         hypervolume(usable.latency_ms, usable.score_run, budget_ms=BUDGET, score_floor=0))
-    drawn = front.growth_figure({"demo": grown}, over="minutes").data[0]
+    drawn = growth.growth_figure({"demo": grown}, over="minutes").data[0]
     assert drawn.y[-1] == grown.hypervolume.iloc[-1]
     assert set(drawn.y) == set(grown.hypervolume[grown.hypervolume > 0])
 
 
 def test_an_empty_run_has_a_chart_too(frame: pd.DataFrame) -> None:
     front.front_figure({"demo": frame.iloc[:0]}, VIEW, BUDGET)
-    assert len(front.growth(frame.iloc[:0], BUDGET)) == 0
+    assert len(growth.growth(frame.iloc[:0], BUDGET)) == 0
 
 
 def test_confirmed_points_are_told_from_single_runs(frame: pd.DataFrame) -> None:
