@@ -56,9 +56,10 @@ def formats(network: str, resolution: int) -> None:
                 seconds = " | "
 
 
-def parity(count: int, resolution: int, wanted: list[str]) -> None:
+def parity(count: int, resolution: int, wanted: list[str], *, presets: bool = True) -> None:
     space, rng = SearchSpace.load("default"), np.random.default_rng(0)
-    networks: dict[str, FastViTConfig] = dict(PRESETS) | {f"random {i}": space.sample(rng) for i in range(count)}
+    networks: dict[str, FastViTConfig] = (dict(PRESETS) if presets else {}) | {
+        f"random {i}": space.sample(rng) for i in range(count)}
     columns: list[str] = []
     with tempfile.TemporaryDirectory() as out:
         worst: dict[str, float] = {}
@@ -85,12 +86,13 @@ def main() -> None:
     parser.add_argument("--network", default="sa12", choices=tuple(PRESETS))
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--random", type=int, default=20)
+    parser.add_argument("--no-presets", action="store_true", help="parity of random networks only")
     parser.add_argument("--formats", default="timm,onnx,openvino")
     args = parser.parse_args()
     if args.what == "formats":
         formats(args.network, args.resolution)
     else:
-        parity(args.random, args.resolution, args.formats.split(","))
+        parity(args.random, args.resolution, args.formats.split(","), presets=not args.no_presets)
 
 
 if __name__ == "__main__":

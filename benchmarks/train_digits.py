@@ -31,8 +31,8 @@ SMALL = FastViTConfig(depths=(1, 1, 2, 1), widths=(24, 48, 96, 128), mlp_ratios=
 # Resolution, stem stride, pixels of the linear model, images it sees, arguments of `train`.
 TASKS = {
     "digits": (32, 2, 8, 1437, ["--epochs", "12", "--lr", "3e-3"]),
-    "builtin": (64, 4, 32, 8192, ["--epochs", "6", "--batch-size", "64", "--lr", "3e-3", "--set", "warmup_epochs=0",
-                                  "--set", "smoothing=0"]),
+    "builtin": (64, 4, 32, 8192, ["--epochs", "3", "--batch-size", "64", "--lr", "3e-3", "--set", "epoch_images=6144",
+                                  "--set", "warmup_epochs=0", "--set", "smoothing=0"]),
 }
 
 

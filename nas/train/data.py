@@ -90,11 +90,12 @@ def open_images(spec: str, resolution: int, seed: int = 0) -> Images:
 
 
 def seed_all(*numbers: int) -> None:
-    """Seed every generator that augmentation and drop path draw from."""
+    """Seed every generator of the CPU that augmentation and drop path draw from."""
     first, second = np.random.SeedSequence(numbers).generate_state(2)
     random.seed(int(first))
     np.random.seed(int(second))
-    torch.manual_seed(int(first) << 32 | int(second))
+    # Not torch.manual_seed: before CUDA is initialised it formats a stack at every call, a millisecond an image.
+    torch.default_generator.manual_seed(int(first) << 32 | int(second))
 
 
 def _posterize(image: Image, bits: int, **_: Any) -> Image:

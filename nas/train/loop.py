@@ -176,6 +176,8 @@ class Loop:
         # The scheduler counts finished steps: the first one has the rate of step 0.
         self.scheduler.step_update(self.step)
         seed_all(self.recipe.seed, self.step, self.fabric.global_rank, 1)
+        if self.fabric.device.type == "cuda":
+            torch.cuda.manual_seed(torch.initial_seed())
         total = torch.zeros((), device=self.fabric.device)
         for part in range(self.job.accumulate):
             images, labels = next(loader)
