@@ -52,7 +52,8 @@ def test_a_slow_and_bad_trial_ends_and_a_fast_or_good_one_does_not() -> None:
 def test_before_there_is_a_posterior_a_clear_lead_decides() -> None:
     records = history(3)
     config = SPACE.sample(np.random.default_rng(9))
-    best = max(rung["score"] for r in records for rung in r.scores if rung["step"] == 60)
-    bonus = 4 * (best - MARGIN - 0.01) - truth(config)
-    assert "behind trial" in stopped(records, trial(90, config, 1e3, bonus, (60,)))
-    assert stopped(records, trial(90, config, 1e3, bonus + 4 * 0.02, (60,))) == ""
+    best = max(rung["score"] for r in records for rung in r.scores if rung["step"] == 120)
+    bonus = 2 * (best - MARGIN - 0.01) - truth(config)
+    assert "behind trial" in stopped(records, trial(90, config, 1e3, bonus, (60, 120)))
+    assert stopped(records, trial(90, config, 1e3, bonus + 2 * 0.02, (60, 120))) == ""
+    assert stopped(records, trial(90, config, 1e3, bonus - 9, (60,))) == "", "too early to say"
