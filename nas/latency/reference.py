@@ -56,12 +56,10 @@ def unit_ms(name: str, device: str, setting: Setting) -> float:
     The root's is the median of its blocks; every other one's is its ratio to the root times that, so that all
     references agree with each other.
     """
+    if (known := stored_unit(name, device, setting)) is not None:
+        return known
     place = reference_place(name, device, setting)
     path = stored_reference(place)
-    try:
-        return float(json.loads(path.read_text())["latency_ms"])
-    except (FileNotFoundError, ValueError, KeyError):
-        pass
     root = session_of(ROOT, device, setting)
     trials = [] if name == ROOT else [session_of(name, device, setting)]
 
@@ -75,6 +73,30 @@ def unit_ms(name: str, device: str, setting: Setting) -> float:
         found = float(np.median(np.array(samples.reference_ms)[samples.kept(root.clock)]))
     write_json(path, {"latency_ms": found, "waited": float(np.median(samples.waited)), "measured_at": now()} | place)
     return found
+
+
+def stored_unit(name: str, device: str, setting: Setting) -> float | None:
+    """The reference's stored ms; None before it was measured."""
+    try:
+        return float(json.loads(stored_reference(reference_place(name, device, setting)).read_text())["latency_ms"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+
+
+def rescale(device: str, setting: Setting, factor: float) -> None:
+    """Multiply every stored reference of this device by `factor`: they agree with each other and stay so. Call it
+    with the device's lock held. What was measured against them before is found no more: its key names the root's ms.
+    """
+    for name in LADDER:
+        place = reference_place(name, device, setting)
+        if (known := stored_unit(name, device, setting)) is not None:
+            write_json(stored_reference(place), {"latency_ms": known * factor, "measured_at": now(),
+                                                 "before": known} | place)
+
+
+def measured_place(device: str, setting: Setting) -> dict[str, Any]:
+    """Everything but the network that a measured latency depends on, the reference's ms among it."""
+    return device_place(runtime(device), setting) | {"unit_ms": stored_unit(ROOT, device, setting)}
 
 
 def reference_place(name: str, device: str, setting: Setting) -> dict[str, Any]:

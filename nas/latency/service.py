@@ -8,13 +8,14 @@ from typing import Any
 
 from fastvit.config import FastViTConfig
 from nas.errors import UsageError
-from nas.latency.cache import Entry, device_place
+from nas.latency.cache import Entry
 from nas.latency.devices import PREDICTED, canonical, check_device, check_setting, is_remote, runtime
 from nas.latency.measurement import Measurement
 from nas.latency.network import Network
 from nas.latency.phones import PRECISION, measurements, refuse
 from nas.latency.process import BENCH
 from nas.latency.protocol import HALF_WIDTH, VERSIONS, Setting
+from nas.latency.reference import measured_place
 from nas.latency.remote import measure_there
 
 Target = FastViTConfig | str
@@ -60,18 +61,19 @@ def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, reso
     if is_remote(device):
         return _named(measure_there(device, networks, setting, protocol=protocol, budget_ms=budget_ms,
                                     half_width=half_width, fresh=fresh), networks, names)
-    place = device_place(chosen, setting)
+    place = measured_place(device, setting)
     entries = [Entry(place, network.key, VERSIONS[protocol]) for network in networks]
     found = [None if fresh else entry.read(budget_ms) for entry in entries]
     missing = [index for index, one in enumerate(found) if one is None]
     if missing:
         request: dict[str, Any] = {"targets": [networks[index].to_dict() for index in missing], "device": device,
                                    "setting": asdict(setting), "protocol": protocol, "budget_ms": budget_ms,
-                                   "half_width": half_width}
+                                   "half_width": half_width, "renew": fresh}
         answers = BENCH.ask(request, (time_limit_s or chosen.limit_s) * len(missing))
+        place = measured_place(device, setting)  # the reference may have been measured only now
         for index, answer in zip(missing, answers, strict=True):
             found[index] = fresh_one = Measurement.from_dict(answer)
-            entries[index].write(fresh_one)
+            Entry(place, networks[index].key, VERSIONS[protocol]).write(fresh_one)
     return _named([one for one in found if one is not None], networks, names)
 
 

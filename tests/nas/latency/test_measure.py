@@ -69,16 +69,41 @@ def test_the_published_protocols(tiny: FastViTConfig, monkeypatch: pytest.Monkey
         measure(tiny, protocol="median")
 
 
-def test_drift_is_seen_repeated_and_flagged(tiny: FastViTConfig, folder: Path,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    measure(tiny, resolution=32)
-    monkeypatch.setattr(bench, "DRIFT", {"cpu": 4.0, "wall": 4.0})
+def disturb(folder: Path, factor: float) -> dict[str, float]:
+    """Stored references times `factor`; what they were."""
+    before = {}
     for stored in (folder / "references").iterdir():
         values = json.loads(stored.read_text())
-        stored.write_text(json.dumps(values | {"latency_ms": 30 * values["latency_ms"]}))
+        before[values["reference"]] = values["latency_ms"]
+        stored.write_text(json.dumps(values | {"latency_ms": factor * values["latency_ms"]}))
+    return before
+
+
+def test_drift_is_seen_repeated_and_flagged(tiny: FastViTConfig, folder: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = measure(tiny, resolution=32)
+    monkeypatch.setattr(bench, "DRIFT", {"cpu": 4.0, "wall": 4.0})
+    disturb(folder, 1 / 30)
+    assert "drift" in measure(tiny, resolution=32, fresh=True).flags, "the machine is slower now: no better reference"
+    disturb(folder, 30 * 30)
+    assert "drift" in measure(tiny, resolution=32).flags, "in the middle of a run nothing is scaled anew"
+    disturb(folder, 1 / 30)
+    assert measure(tiny, resolution=32) == kept, "what is flagged is not kept"
+
+
+def test_a_reference_stored_under_load_is_measured_anew(tiny: FastViTConfig, folder: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    true = measure(tiny, resolution=32)
+    monkeypatch.setattr(bench, "DRIFT", {"cpu": 4.0, "wall": 4.0})
+    before = disturb(folder, 30)
     found = measure(tiny, resolution=32, fresh=True)
-    assert "drift" in found.flags
-    assert "drift" not in measure(tiny, resolution=32).flags  # the one kept is the one before
+    assert "drift" not in found.flags
+    assert found.latency_ms == pytest.approx(true.latency_ms, rel=3)
+    assert measure(tiny, resolution=32) == found, "kept under the new reference"
+    after = disturb(folder, 1)
+    shares = [after[name] / before[name] for name in before]
+    assert shares == pytest.approx([shares[0]] * len(shares)), "all references still agree"
+    assert shares[0] < 10
 
 
 def test_a_network_meets_the_reference_of_its_size() -> None:
