@@ -59,7 +59,7 @@ class Trainer:
 
     def __init__(self, config: FastViTConfig, task: Task, *, seed: int = 0, branches: int = 0,
                  device: str | None = None, pixels: int | None = None) -> None:
-        self.task, self.seed, self.pixels = task, seed, pixels or task.proxy_pixels
+        self.task, self.seed, self.pixels, self.branches = task, seed, pixels or task.proxy_pixels, branches
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.manual_seed(seed)
         self.net = ProxyNet(config, task.num_classes, len(task.map_names), branches=branches).to(self.device)
@@ -79,7 +79,9 @@ class Trainer:
 
     def _images(self, batch: Batch) -> Tensor:
         x = torch.from_numpy(np.ascontiguousarray(batch.images)).to(self.device)
-        return x.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        x = x.permute(0, 3, 1, 2)
+        # The backward of a strided 1x1 branch over channels-last images corrupts memory on the CPU (torch 2.15).
+        return (x.contiguous() if self.branches else x).float().div_(127.5).sub_(1)
 
     def _targets(self, batch: Batch) -> Tensor:
         assert batch.maps is not None

@@ -95,3 +95,11 @@ def test_zero_cost_scores_repeat_and_grow_with_depth(name: str) -> None:
     for zero_cost in (sign_codes, synflow):
         assert zero_cost(config) == zero_cost(config)
         assert zero_cost(deeper) > zero_cost(config)
+
+
+def test_the_over_parameterized_form_trains_too() -> None:
+    task = load_task("digits", resolution=32)
+    lean, rich = (Trainer(SMALL, task, branches=branches) for branches in (0, 2))
+    assert sum(p.numel() for p in rich.net.parameters()) > sum(p.numel() for p in lean.net.parameters())
+    rich.to(30)
+    assert rich.evaluate().score > 0.05
