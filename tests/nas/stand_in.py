@@ -66,6 +66,7 @@ class StandIn:
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
               on_rung: Callable[[Any], bool]) -> Any:
         if (fails := os.environ.get("STAND_IN_FAILS")) is not None:
+            time.sleep(self.rung_s)
             raise ZeroDivisionError(fails)
         steps = self.run.meta["steps"]
         done = json.loads(checkpoint.read_text())["step"] if checkpoint.exists() else 0
