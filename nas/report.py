@@ -163,7 +163,9 @@ def front_figure(run: Run) -> go.Figure:
     if max(seen) > 8 * min(seen):
         # plotly places shapes by value but annotations and ranges by exponent on a log axis.
         at = math.log10(at)
-        axis = {"title": "measured latency (ms, log scale)", "type": "log", "dtick": "D2",
+        ticks = [float(f"{digit}e{power}") for power in range(-3, 5) for digit in (1, 2, 5)]
+        axis = {"title": "measured latency (ms, log scale)", "type": "log", "tickvals": ticks,
+                "ticktext": [f"{tick:g}" for tick in ticks],
                 "range": [math.log10(min(seen) / 1.1), math.log10(max(seen) * 1.25)]}
     figure.add_annotation(x=at, y=1, yref="paper", xanchor="right", yanchor="bottom", showarrow=False,
                           text=f"budget {front['budget_ms']:g} ms", font={"color": GREEN})
