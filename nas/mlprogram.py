@@ -14,13 +14,21 @@ if TYPE_CHECKING:
 TARGETS = ("iOS16", "iOS18")
 
 
+def coremltools() -> Any:
+    """The package, imported without its warnings of untested versions and of what only a Mac has."""
+    logging.getLogger("coremltools").setLevel(logging.CRITICAL)
+    import coremltools as ct
+
+    return ct
+
+
 def convert(module: nn.Module, shape: tuple[int, ...], target: str, **arguments: Any) -> Any:
     """`module` as an mlprogram in float16 (a coremltools MLModel, not loaded) with the input "image" (B, 3, H, W) and
     the output "logits"; `arguments` replace what is passed to coremltools.convert.
     """
-    logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns of untested versions while it is imported
-    import coremltools as ct
     import torch
+
+    ct = coremltools()
 
     # coremltools draws progress bars for each of its hundred passes; what fails raises.
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings(), torch.no_grad():

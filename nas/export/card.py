@@ -11,6 +11,8 @@ from nas.export.variant import Variant
 
 _PROBES = {"random": "noise", "real": "photographs", "structured": "flat and edges",
            "calibration": "calibration images"}
+_SCORES = {"confirmed": "mean of several seeds, its standard error", "posterior": "posterior of all trials of the run",
+           "run": "one training, its sampling error"}
 
 
 def card(variant: Variant, written: dict[str, Any], failed: dict[str, str], parity: dict[str, Any]) -> str:
@@ -55,13 +57,15 @@ def _numbers(variant: Variant) -> str:
                      f"{value.get('runtime', '')}, protocol {value.get('protocol', '')}. Raw samples: latency.json."
                      if "ci_low_ms" in value else
                      f"Latency: {value['latency_ms']:.3f} ms, predicted by {value.get('by', 'a model')}; not measured.")
-    if (score := variant.provenance.get("score")) is not None:
-        spread = variant.provenance.get("score_sd")
-        lines.append(f"Proxy score: {score:.3f}" + (f" (sampling error {spread:.3f})" if spread else "")
+    proxy = "proxy_of" in variant.provenance
+    if (score := variant.provenance.get("score_run" if proxy else "score")) is not None:
+        spread = None if proxy else variant.provenance.get("score_sd")
+        how = _SCORES.get(variant.provenance.get("score_from") or "run", "")
+        lines.append(f"Proxy score: {score:.3f}" + (f" ± {spread:.3f} ({how})" if spread else "")
                      + f" on the task {variant.provenance.get('task')}, of a narrow version trained for "
                      f"{variant.provenance.get('proxy_steps') or 'a few'} steps. It orders configurations within one "
                      "search. " + ("It is what these weights scored."
-                                   if "proxy_of" in variant.provenance else "It is no accuracy of these weights."))
+                                   if proxy else "It is no accuracy of these weights."))
     if (found := variant.accuracy) is not None:
         lines.append(f"Accuracy of these weights on the {found['images']:,} validation images of {found['data']}: "
                      f"top-1 {found['top1']:.2f} % (train form {found['top1_unfused']:.2f} %), top-5 "

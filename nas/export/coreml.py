@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import sys
 import warnings
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from nas.errors import Failure, NotAvailable
 from nas.export.formats import Artefact, Runner, lacks
 from nas.export.variant import Variant, read_sheet
-from nas.mlprogram import TARGETS, convert
+from nas.mlprogram import TARGETS, convert, coremltools
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,9 +54,7 @@ def deployed(variant: Variant) -> nn.Module:
 
 
 def _converted(variant: Variant, target: str) -> Any:
-    logging.getLogger("coremltools").setLevel(logging.ERROR)
-    import coremltools as ct
-
+    ct = coremltools()
     side = variant.resolution
     shape = (1, 3, side, side)
     changes: dict[str, Any] = {}
@@ -106,8 +103,7 @@ def _written(variant: Variant, folder: Path) -> list[Artefact]:
 
 def load(folder: Path, artefact: Artefact) -> Runner:
     """On macOS a runner; elsewhere the package is only read and its interface checked."""
-    import coremltools as ct
-
+    ct = coremltools()
     path = folder / artefact.file
     mac = sys.platform == "darwin"
     model = ct.models.MLModel(str(path), skip_model_load=not mac)

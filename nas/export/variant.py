@@ -161,7 +161,8 @@ def _of_trial(path: Path, trial: int | None) -> Source:
     assert record.config is not None
     own_images = meta["task"] not in DRAWN  # a head for the built-in classes is of no use to anybody
     found = {"run": meta["id"], "trial": trial, "seed": meta["seed"], "task": meta["task"],
-             "task_fingerprint": meta["task_fingerprint"], "score": record.score, "score_sd": record.score_sd,
+             "task_fingerprint": meta["task_fingerprint"], "score_run": record.score, **dict(zip(
+                 ("score", "score_sd", "score_from"), record.estimate, strict=True)),
              "proxy_steps": record.scores[-1]["step"] if record.scores else None, "preset": record.preset,
              "run_versions": meta.get("versions", {})}
     return Source(record.preset or f"trial{trial}", FastViTConfig.from_dict(record.config), "trial",
