@@ -7,7 +7,6 @@ claimed, killed, tried again and recorded like every other, on whatever machine 
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -69,19 +68,25 @@ def eligible(record: TrialRecord, budget_ms: float) -> bool:
             and record.latency["ci_high_ms"] <= budget_ms)
 
 
+def axes(records: Sequence[TrialRecord]) -> tuple[list[float], list[float]]:
+    """Latencies in ms, and the scores that are shown, of eligible trials."""
+    return [r.latency_ms or 0.0 for r in records], [r.estimate[0] or 0.0 for r in records]
+
+
+def front_of(records: Sequence[TrialRecord], budget_ms: float) -> list[TrialRecord]:
+    """The eligible trials that no other one dominates, from fast to slow."""
+    under = [r for r in records if eligible(r, budget_ms)]
+    return [under[i] for i in pareto(*axes(under))]
+
+
 def finalists(records: Sequence[TrialRecord], budget_ms: float, count: int) -> list[TrialRecord]:
     """The points of the front that are not confirmed yet, those first which add most hypervolume; at most `count`."""
-    under = [r for r in records if eligible(r, budget_ms)]
-    ms, score = [r.latency_ms or 0.0 for r in under], [r.estimate[0] or 0.0 for r in under]
-    front = [under[i] for i in pareto(ms, score)]
+    front = front_of(records, budget_ms)
 
-    def alone(record: TrialRecord) -> float:
-        rest = [r for r in front if r is not record]
-        return -hypervolume([r.latency_ms or 0.0 for r in rest], [r.estimate[0] or 0.0 for r in rest],
-                            budget_ms=budget_ms, score_floor=0.0)
+    def without(record: TrialRecord) -> float:
+        return hypervolume(*axes([r for r in front if r is not record]), budget_ms=budget_ms, score_floor=0.0)
 
-    waiting = [r for r in front if r.confirmed is None]
-    return sorted(waiting, key=alone, reverse=True)[:count]
+    return sorted((r for r in front if r.confirmed is None), key=without)[:count]
 
 
 def enqueue(run: Run, chosen: Sequence[TrialRecord]) -> int:
@@ -121,13 +126,12 @@ def measure_again(run: Run, chosen: Sequence[TrialRecord]) -> None:
         preset = PRESETS[nearest_preset(config)]
         configs.setdefault(preset.key(), preset)
     found = measure_many(list(configs.values()), run.meta["device"], resolution=run.meta["resolution"], fresh=True)
-    known = run.study.user_attrs.get(LATENCY_ATTR, {})
-    run.study.set_user_attr(LATENCY_ATTR, known | {
+    run.set_attr(LATENCY_ATTR, run.attrs().get(LATENCY_ATTR, {}) | {
         key: one.to_dict() for key, one in zip(configs, found, strict=True)})
 
 
-def update_posterior(run: Run) -> bool:
-    """Fit the surrogate to every trial and keep its posterior with the study; False when there are too few."""
+def update_posterior(run: Run) -> None:
+    """Fit the surrogate to every trial and keep its posterior with the study, unless there are too few."""
     from nas.surrogate import Surrogate, evidence, shipped_evidence
 
     records = run.records()
@@ -135,12 +139,11 @@ def update_posterior(run: Run) -> bool:
     model = Surrogate(steps, seed=run.meta["seed"]).fit(
         [*shipped_evidence(run.meta["task_fingerprint"]), *evidence(records)])
     if not model.ready:
-        return False
+        return
     known = [r for r in records if r.config and r.scores and r.outcome in ("complete", "stopped_early")]
     mean, sd = model.predict([FastViTConfig.from_dict(r.config) for r in known if r.config])
-    run.study.set_user_attr(POSTERIOR_ATTR, {"steps": steps, "noise_sd": round(model.noise_sd, 5), "trials": {
+    run.set_attr(POSTERIOR_ATTR, {"steps": steps, "noise_sd": round(model.noise_sd, 5), "trials": {
         str(r.trial): [round(float(m), 5), round(float(s), 5)] for r, m, s in zip(known, mean, sd, strict=True)}})
-    return True
 
 
 def movement(records: Sequence[TrialRecord], budget_ms: float) -> str:
@@ -155,9 +158,7 @@ def movement(records: Sequence[TrialRecord], budget_ms: float) -> str:
         later.append(float(np.mean([run["score"] for run in record.confirmed["runs"][1:]])))
     moved = [100 * (r.confirmed["latency_before"]["latency_ms"] / (r.latency_ms or 1.0) - 1)
              for r in done if r.confirmed and r.confirmed["latency_before"]]
-    under = [r for r in records if eligible(r, budget_ms) and r.confirmed is not None]
-    kept = {under[i].trial for i in pareto([r.latency_ms or 0.0 for r in under],
-                                           [r.estimate[0] or 0.0 for r in under])}
+    kept = {r.trial for r in front_of([r for r in records if r.confirmed is not None], budget_ms)}
     fell = sum(r.trial not in kept for r in done)
     return (f"confirmed: {len(done)} finalists with {SEEDS} seeds each; their first scores were "
             f"{np.mean(np.array(first) - later):+.3f} above those of the further seeds on average, their first "
@@ -182,8 +183,7 @@ class Confirmation:
         if not idle or self.run.meta.get("confirming") in (None, "done") or (
                 self.measuring and self.measuring.is_alive()) or self._busy():
             return ""
-        with contextlib.suppress(ImportError):
-            update_posterior(self.run)
+        update_posterior(self.run)
         records = self.run.records()
         chosen = [] if self.rounds >= self.ROUNDS else finalists(
             records, self.run.meta["budget_ms"], self._affordable(records, seconds_left, workers))

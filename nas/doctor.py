@@ -33,7 +33,7 @@ class Check:
 
 def examine(device: str) -> list[Check]:
     """Every check, for a search on `device` that is started in this folder."""
-    from nas.data.task import cache_folder
+    from nas.files import cache_folder
 
     machine = this_machine()
     return [*_python(), *_packages(), *_machine(machine), _folder("runs", Path.cwd()),

@@ -50,6 +50,7 @@ class Real:
 
         check_device(run.meta["device"])
         self.run, self.meta, self.path = run, run.meta, run.path
+        self._begun = False  # whether the run has measured anything
         processor = self.meta.get("host", {}).get("processor")
         # A device behind an address is the same for everybody; a local one is each machine's own.
         if not is_remote(self.meta["device"]) and processor not in (None, machine()):
@@ -65,9 +66,11 @@ class Real:
         from nas.latency import measure
 
         # The first of a run looks whether the stored reference still holds; then it holds for the whole run.
-        first = not any(r.origin == "measured" for r in self.run.records())
-        return measure(config, self.meta["device"], resolution=self.meta["resolution"],
-                       budget_ms=self.meta["budget_ms"], fresh=first)
+        first = not self._begun and not any(r.origin == "measured" for r in self.run.records())
+        found = measure(config, self.meta["device"], resolution=self.meta["resolution"],
+                        budget_ms=self.meta["budget_ms"], fresh=first)
+        self._begun = True
+        return found
 
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
               on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the folder for what can be made again."""
 
 from __future__ import annotations
 
@@ -54,3 +54,12 @@ def swap_folders(first: Path, second: Path) -> None:
         os.rename(between, second)
         raise
     os.rename(between, first)
+
+
+def cache_folder(*parts: str) -> Path:
+    """A folder for what can be made again; FASTVIT_EXPLORER_CACHE names another place than the user's cache."""
+    from platformdirs import user_cache_path
+
+    folder = Path(os.environ.get("FASTVIT_EXPLORER_CACHE") or user_cache_path("fastvit-explorer")).joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -164,7 +164,7 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
     workers = args.workers or default_workers(machine)
     if warning := too_many(machine, workers):
         print(warning, file=sys.stderr)
-    done = len([r for r in run.records() if not (r.preset or r.anchor or r.retried) and r.origin != "predicted"])
+    done = sum(r.counted for r in run.records())
     if not (args.trials or args.minutes) and run.meta.get("state") != "finished":
         # Interrupted, and told nothing new: on to the number of trials that it was started with.
         args.trials = max(0, (run.meta.get("trial_limit") or 0) - done) or None
@@ -201,7 +201,8 @@ def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmat
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     if confirmation.trouble:
         say(confirmation.trouble)
-    if moved := movement(run.records(), run.meta["budget_ms"]):
+    records = run.records()
+    if moved := movement(records, run.meta["budget_ms"]):
         say(moved)
     say(f"\nthe front is in {run.path / 'front.html'} and {run.path / 'front.csv'}")
     points = [point for point in front["points"] if not point["preset"]] or front["points"]
@@ -210,12 +211,12 @@ def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmat
     if signals.count:
         say(f"go on with:  python search.py resume {run.path}")
         return 143 if signals.last == signal.SIGTERM else 130
-    failures = [r for r in run.records() if r.outcome == "failed"]
-    if failures and not any(r.score is not None for r in run.records()):
+    failures = [r for r in records if r.outcome == "failed"]
+    if failures and not any(r.score is not None for r in records):
         raise Failure(f"every trial failed, the last with: {failures[-1].reason}; "
                       f"`search.py status {run.path}` counts them")
     if not points:
-        measured = [r for r in run.records() if r.origin == "measured" and r.latency_ms]
+        measured = [r for r in records if r.origin == "measured" and r.latency_ms]
         nearest = min(measured, key=lambda r: r.latency_ms or math.inf, default=None)
         miss = f"; the nearest miss is {nearest.latency_ms:.3f} ms ({nearest.words})" if nearest else ""
         say(f"nothing meets {front['budget_ms']:g} ms on {front['device']} at {front['resolution']} px{miss}. "
@@ -263,8 +264,7 @@ def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, 
             elapsed = time.monotonic() - begun
             best = max((r.score for r in records if r.score is not None and r.latency
                         and r.latency["latency_ms"] <= run.meta["budget_ms"]), default=None)
-            counted = len([r for r in records if not (r.preset or r.anchor or r.retried) and r.origin != "predicted"
-                           and r.outcome != "running"]) - done
+            counted = sum(r.counted and r.outcome != "running" for r in records) - done
             bar.n = min(bar.total, counted if minutes is None else round(elapsed))
             bar.set_postfix_str(f"{counted} trials" + ("" if best is None else f", best {best:.3f}"))
             alive = pool.tend(sum(r.outcome != "running" and not r.retried for r in records),
@@ -291,7 +291,7 @@ def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, 
 
 
 def _check_alike(records: list[TrialRecord]) -> None:
-    ended = [r for r in records if r.outcome != "running" and not (r.preset or r.anchor or r.retried)]
+    ended = [r for r in records if r.outcome != "running" and r.searched]
     if len(ended) >= 5 and len({r.reason for r in ended[:5]}) == 1 and all(r.outcome == "failed" for r in ended[:5]):
         raise Failure(f"the first five trials failed alike: {ended[0].reason}")
 

@@ -57,6 +57,16 @@ class TrialRecord:
         return None if self.latency is None else self.latency.get("origin")
 
     @property
+    def searched(self) -> bool:
+        """Whether the search itself asked for it: no preset, no anchor, and not given up for a second try."""
+        return not (self.preset or self.anchor or self.retried)
+
+    @property
+    def counted(self) -> bool:
+        """Whether it counts against a limit on trials: what was only predicted cost nothing."""
+        return self.searched and self.origin != "predicted"
+
+    @property
     def estimate(self) -> tuple[float | None, float | None, str | None]:
         """The score that is shown, its standard deviation, and where it is from: "confirmed" (the mean of several
         seeds), "posterior" (what all trials together say) or "run" (one training, sampling error only)."""

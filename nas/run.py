@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from fastvit.config import FastViTConfig
 from nas.errors import UsageError
 from nas.files import write_json
-from nas.front import hypervolume, pareto
+from nas.front import hypervolume
 from nas.record import OUTCOMES, TrialRecord, to_record
 
 if TYPE_CHECKING:
@@ -324,15 +324,14 @@ class Run:
 
     def front(self, budget_ms: float | None = None) -> dict[str, Any]:
         """The contract's front document: complete trials under the budget that none dominates, and the anchors."""
-        from nas.confirm import eligible
+        from nas.confirm import axes, front_of
         from nas.imagenet import estimated_top1
 
         budget = budget_ms or self.meta["budget_ms"]
         records = self.records()
-        under = [r for r in records if eligible(r, budget)]
-        ms, score = [r.latency_ms or math.inf for r in under], [r.estimate[0] or 0.0 for r in under]
+        front = front_of(records, budget)
         anchors = {r.preset or r.anchor: r for r in records if (r.preset or r.anchor) and r.latency is not None}
-        points = [under[i].point() | {"preset": under[i].preset} for i in pareto(ms, score)]
+        points = [r.point() | {"preset": r.preset} for r in front]
         shown = [r.point() | {"preset": name} for name, r in anchors.items()]
         ours = [point for point in (*points, *shown) if point["config"]]
         estimates = estimated_top1([FastViTConfig.from_dict(point["config"]) for point in ours]) if ours else []
@@ -342,7 +341,8 @@ class Run:
             "run": str(self.path), "device": self.meta["device"], "origin": self.meta.get("origin", "measured"),
             "resolution": self.meta["resolution"], "budget_ms": budget, "task": self.meta["task"],
             "budgets": [b for b in self.meta.get("budgets") or [budget] if b <= budget],
-            "hypervolume": hypervolume(ms, score, budget_ms=budget, score_floor=self.meta.get("score_floor", 0.0)),
+            "hypervolume": hypervolume(*axes(front), budget_ms=budget,
+                                       score_floor=self.meta.get("score_floor", 0.0)),
             "points": points, "anchors": shown,
         }
 

@@ -107,8 +107,7 @@ class Worker:
         if self.hopeless >= HOPELESS or self._too_late("search_deadline", records):
             return True
         if (limit := self.meta.get("trial_limit")) is not None:
-            begun = [r for r in records if not (r.preset or r.anchor or r.retried) and r.origin != "predicted"]
-            return len(begun) >= limit
+            return sum(r.counted for r in records) >= limit
         return False
 
     def loop(self) -> None:
@@ -153,10 +152,7 @@ class Worker:
 
     def propose(self, records: list[TrialRecord]) -> optuna.Trial | None:
         """Begin a trial, unless something waits in the queue or Optuna's sampler is to decide."""
-        import optuna
-
-        waiting = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
-        if waiting or not self.predictor.ready:
+        if waiting_trials(self.run) or not self.predictor.ready:
             return None
         since = time.perf_counter()
         known = {r.config_key for r in records if r.config_key}

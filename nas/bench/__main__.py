@@ -21,8 +21,8 @@ def make(args: argparse.Namespace) -> None:
     import torch
 
     from nas.data import load_task
-    from nas.data.task import cache_folder
     from nas.errors import Failure
+    from nas.files import cache_folder
     from nas.proxy.train import Trainer
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.task import PROXY_PIXELS, Batch, Task, cache_folder, resize
-from nas.files import write_atomic
+from nas.data.task import PROXY_PIXELS, Batch, Task, resize
+from nas.files import cache_folder, write_atomic
 
 VERSION = 1  # part of the fingerprint and of every cache path: images of another version are another task
 SHAPES = ("disc", "square", "triangle", "cross")

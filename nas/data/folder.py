@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from nas.data.task import PROXY_PIXELS, ArraySplit, Task, cache_folder
+from nas.data.task import PROXY_PIXELS, ArraySplit, Task
 from nas.errors import UsageError
-from nas.files import write_json
+from nas.files import cache_folder, write_json
 
 VERSION = 1
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}

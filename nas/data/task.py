@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -84,13 +82,3 @@ def resize(images: np.ndarray, pixels: int) -> np.ndarray:
     x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
     x = F.interpolate(x, (pixels, pixels), mode="bilinear", antialias=True, align_corners=False)
     return x.permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def cache_folder(*parts: str) -> Path:
-    """A folder for what can be made again; FASTVIT_EXPLORER_CACHE names another place than the user's cache."""
-    from platformdirs import user_cache_path
-
-    base = os.environ.get("FASTVIT_EXPLORER_CACHE")
-    folder = (Path(base) if base else user_cache_path("fastvit-explorer")).joinpath(*parts)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

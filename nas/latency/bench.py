@@ -19,8 +19,8 @@ import numpy as np
 from filelock import FileLock
 
 from nas.errors import Failure, NotAvailable, UsageError
+from nas.files import cache_folder
 from nas.latency import session as protocols
-from nas.latency.cache import cache_folder
 from nas.latency.devices import check_setting, runtime
 from nas.latency.measurement import Measurement
 from nas.latency.network import Network

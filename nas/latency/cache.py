@@ -10,18 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nas.files import write_json
+from nas.files import cache_folder, write_json
 from nas.latency.measurement import Measurement
 from nas.latency.protocol import Runtime, Setting
-
-
-def cache_folder() -> Path:
-    """Where measurements of this machine are kept; FASTVIT_EXPLORER_CACHE names another place."""
-    from platformdirs import user_cache_path
-
-    folder = Path(os.environ.get("FASTVIT_EXPLORER_CACHE") or user_cache_path("fastvit-explorer"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @cache
@@ -49,9 +40,7 @@ def device_place(chosen: Runtime, setting: Setting) -> dict[str, Any]:
 
 
 def _path(kind: str, place: dict[str, Any]) -> Path:
-    folder = cache_folder() / kind
-    folder.mkdir(exist_ok=True)
-    return folder / (hashlib.sha256(json.dumps(place, sort_keys=True).encode()).hexdigest()[:24] + ".json")
+    return cache_folder(kind) / (hashlib.sha256(json.dumps(place, sort_keys=True).encode()).hexdigest()[:24] + ".json")
 
 
 def stored_reference(place: dict[str, Any]) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import Failure, NotAvailable, UsageError
-from nas.latency.cache import cache_folder
+from nas.files import cache_folder
 
 WAIT_LIMIT_S = 3600.0  # for the device's lock: many workers measure one after the other
 COMMAND = ("-m", "nas.latency.bench")

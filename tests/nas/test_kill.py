@@ -24,13 +24,13 @@ SPACE = SearchSpace.load("default")
 STAND_IN = os.environ | {"FASTVIT_EXPLORER_WORKER": f"{sys.executable} -m tests.nas.stand_in", "OMP_NUM_THREADS": "1"}
 
 
-def begin(path: Path, configs: int) -> Run:
+def begin(path: Path, configs: int, *words: str) -> Run:
     """A run whose queue holds the presets and `configs` configurations, always the same."""
     import search
     from nas.launch import start
 
     args = search.build_parser().parse_args(["run", "--budget-ms", "50", "--data", "digits", "--run", str(path),
-                                             "--steps", "240", "--sampler", "random"])
+                                             "--steps", "240", "--sampler", "random", *words])
     args.budgets = [args.budget_ms]
     run = start(args)
     rng = np.random.default_rng(1)

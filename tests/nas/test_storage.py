@@ -21,7 +21,7 @@ from nas.storage import Journal, StorageGone, checked_url, open_journal, open_st
 from nas.worker import Worker
 from tests.nas import services
 from tests.nas.stand_in import StandIn
-from tests.nas.test_kill import ROOT, SPACE, STAND_IN, begin
+from tests.nas.test_kill import ROOT, STAND_IN, begin
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -162,19 +162,7 @@ def server() -> Iterator[services.Postgres]:
 
 
 def shared_run(folder: Path, name: str, url: str, configs: int) -> Run:
-    import search
-    from nas.launch import start
-
-    args = search.build_parser().parse_args(["run", "--budget-ms", "50", "--data", "digits", "--run",
-                                             str(folder / name), "--storage", url, "--sampler", "random"])
-    args.budgets = [args.budget_ms]
-    run = start(args)
-    import numpy as np
-
-    rng = np.random.default_rng(1)
-    for _ in range(configs):
-        SPACE.enqueue(run.study, SPACE.sample(rng))
-    return run
+    return begin(folder / name, configs, "--storage", url)
 
 
 def by_other_machine(folder: Path, url: str, name: str, trials: int) -> Run:

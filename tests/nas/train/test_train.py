@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -91,22 +90,23 @@ def test_two_processes(tmp_path: Path) -> None:
     assert main(["verify", str(folder)]) == 0
 
 
-def test_sigterm_leaves_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sigterm_leaves_a_checkpoint(tmp_path: Path) -> None:
     folder = export(tmp_path)
     checkpoint = tmp_path / "my_net.training" / "checkpoint.pt"
-
-    def end() -> None:
+    # In a process of its own: the signal would end a test runner that runs this outside of its main thread.
+    process = start("train", str(folder), *WORDS, "--epochs", "2000", "--checkpoint-minutes", "0")
+    try:
         while not checkpoint.exists():
+            assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         checkpoint.unlink()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=end, daemon=True)
-    thread.start()
-    assert main(["train", str(folder), *WORDS, "--epochs", "2000", "--checkpoint-minutes", "0"]) == 143
-    thread.join()
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 143, told
     assert torch.load(checkpoint, weights_only=True)["step"] > 0
-    assert f"go on with:  python search.py train {folder} --resume" in capsys.readouterr().err
+    assert f"go on with:  python search.py train {folder} --resume" in told
     assert main(["verify", str(folder)]) == 0
 
 
