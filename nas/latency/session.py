@@ -19,6 +19,7 @@ from nas.latency.protocol import HALF_WIDTH, Calls, Session
 
 BLOCK_S = 0.02  # one block of inferences: long against the timer, short against the machine's moods
 MIN_ROUNDS, MAX_ROUNDS = 9, 400
+TRIMMED = 0.25  # of the rounds at either end
 CAP_S = 4.0  # or MIN_ROUNDS, if those take longer
 # What the interval inside one session does not know: other page layouts and cache neighbours in the next one, and
 # caches that are shared with whoever is waited for. Standard deviations between sessions in
@@ -49,9 +50,18 @@ class Samples:
         return 1.96 * float(np.hypot(SESSION_SD, BUSY_SD * min(1.0, float(np.median(waited)))))
 
     def ratio(self, trial: int, clock: str) -> tuple[float, float, float]:
-        """Median ratio to the reference over paired blocks, with its 95 % interval within this session."""
+        """Ratio to the reference over paired blocks, with its 95 % interval within this session.
+
+        The logarithms' trimmed mean: where a network runs in one of two moods, a median jumps between them and
+        needs half as many rounds again for the same spread (docs/LOG.md).
+        """
+        from scipy.stats import trim_mean
+        from scipy.stats.mstats import trimmed_mean_ci
+
         kept = self.kept(clock)
-        return median_interval(np.array(self.trial_ms[trial])[kept] / np.array(self.reference_ms)[kept])
+        logs = np.log(np.array(self.trial_ms[trial])[kept] / np.array(self.reference_ms)[kept])
+        low, high = trimmed_mean_ci(logs, (TRIMMED, TRIMMED), alpha=0.05)
+        return float(np.exp(trim_mean(logs, TRIMMED))), float(np.exp(low)), float(np.exp(high))
 
 
 def median_interval(values: np.ndarray) -> tuple[float, float, float]:
