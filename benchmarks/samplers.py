@@ -127,13 +127,13 @@ def main() -> None:
         rng = np.random.default_rng(0)
         floor = float(np.quantile([objective.score(SPACE.sample(rng)) for _ in range(300)], 0.02))
         best = best_known(objective, args.budget_ms, floor)
-        print(f"\n{kind}: share of the best known hypervolume, mean of {args.seeds} seeds "
+        print(f"\n{kind}: share of the best known hypervolume, mean of {args.seeds} seeds ± their spread "
               f"(budget {args.budget_ms:g} ms, noise {args.noise:g})\n")
         print("| search | " + " | ".join(f"{n} trials" for n in marks) + " | "
-              + " | ".join(f"{m} min" for m in MINUTES) + " | seconds a trial |")
-        print("|---|" + "---|" * (len(marks) + len(MINUTES) + 1))
+              + " | ".join(f"{m} min" for m in MINUTES) + " | CPU s a trial |")
+        print("|---|" + "---|" * (len(marks) + len(MINUTES) + 1), flush=True)
         for name in names:
-            begun, shares = time.perf_counter(), []
+            begun, shares = time.process_time(), []
             try:
                 for seed in range(args.seeds):
                     found = search(name, objective, args.trials, args.budget_ms, seed)
@@ -144,8 +144,10 @@ def main() -> None:
             except ImportError as error:
                 print(f"| {name} | not installed: {error.name} |", flush=True)
                 continue
-            spent = (time.perf_counter() - begun) / args.seeds / args.trials
-            print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in np.mean(shares, 0)) + f" | {spent:.2f} |",
+            spent = (time.process_time() - begun) / args.seeds / args.trials
+            spread = np.std(shares, 0, ddof=1) if len(shares) > 1 else np.zeros(len(shares[0]))
+            print(f"| {name} | " + " | ".join(f"{share:.2f} ± {sd:.2f}" for share, sd in
+                                              zip(np.mean(shares, 0), spread, strict=True)) + f" | {spent:.2f} |",
                   flush=True)
 
 

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,11 @@ def size_features(config: FastViTConfig) -> np.ndarray:
     """log GMACs, log parameters and log depth: (3,)."""
     size = cost(config, SIZE_RESOLUTION)
     return np.log([size.gmacs / 0.03, size.params_m / 3, sum(config.depths) / 12])
+
+
+@lru_cache(maxsize=20_000)  # a search asks for the same few hundred before every trial
+def _described(config: FastViTConfig) -> tuple[float, ...]:
+    return *encode(config).tolist(), *size_features(config).tolist()
 
 
 @dataclass(frozen=True)
@@ -122,19 +128,21 @@ class Surrogate:
         """Root mean square of (truth - prediction) / sd at the top rung when all rows of a configuration are left
         out, at least 1: what the process's own standard deviations are too small by (Rasmussen and Williams,
         section 5.4.2, in blocks)."""
-        lower = self._process.L_
-        inverse = np.linalg.inv(lower @ lower.T)
-        weights = inverse @ self._process.y_train_
+        from scipy.linalg.lapack import dpotri
+
+        half, _ = dpotri(self._process.L_, lower=1)
+        inverse = np.tril(half) + np.tril(half, -1).T
         blocks: dict[str, list[int]] = {}
         for index, row in enumerate(rows):
             blocks.setdefault(row.config.key(), []).append(index)
+        top = np.array([row.steps == self.steps for row in rows])
         squares = []
-        for block in blocks.values():
-            covariance = np.linalg.inv(inverse[np.ix_(block, block)])
-            error = covariance @ weights[block]
-            squares += [error[at] ** 2 / covariance[at, at] for at, index in enumerate(block)
-                        if rows[index].steps == self.steps]
-        return max(1.0, float(np.sqrt(np.mean(squares))))
+        for size in set(map(len, blocks.values())):  # all blocks of one size at once: (blocks, size)
+            at = np.array([block for block in blocks.values() if len(block) == size])
+            covariance = np.linalg.inv(inverse[at[:, :, None], at[:, None, :]])
+            error = np.einsum("bij,bj->bi", covariance, self._process.alpha_[at])
+            squares.append((error**2 / np.diagonal(covariance, axis1=1, axis2=2))[top[at]])
+        return max(1.0, float(np.sqrt(np.mean(np.concatenate(squares)))))
 
     def predict(self, configs: Sequence[FastViTConfig]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the noise-free score: (N,) each."""
@@ -152,8 +160,8 @@ class Surrogate:
         """Spread of one run about the noise-free score, as the process estimates it."""
         return self._scales[self.steps][1] * math.sqrt(self._noise)
 
-    def _row(self, config: FastViTConfig, steps: int) -> np.ndarray:
-        return np.concatenate([encode(config), size_features(config), [math.log2(steps / self.steps) / 2]])
+    def _row(self, config: FastViTConfig, steps: int) -> tuple[float, ...]:
+        return *_described(config), math.log2(steps / self.steps) / 2
 
 
 def leave_out(rows: Sequence[Evidence], steps: int, *, folds: int = 10, seed: int = 0) -> dict[str, float]:
