@@ -214,12 +214,10 @@ class Run:
             raise UsageError(self._damaged()) from None
 
     def _damaged(self) -> str:
-        return (f"{self.journal} is damaged at line {self._bad_line()}; `search.py resume {self.path}` "
-                "cuts a damaged last line off and goes on")
+        from nas.journal import bad_line
 
-    def _bad_line(self) -> int:
-        lines = self.journal.read_bytes().split(b"\n")
-        return next((i for i, line in enumerate(lines, 1) if line and not _is_json(line)), len(lines))
+        return (f"{self.journal} is damaged at line {bad_line(self.journal)}; `search.py resume {self.path}` "
+                "cuts a damaged last line off and goes on")
 
     def repair(self) -> str | None:
         """Cut off a last line that a crash left half-written, keeping it beside the journal; says so.
@@ -227,27 +225,9 @@ class Run:
         Raises:
             UsageError: the damage is not in the last line.
         """
-        from nas.storage import locked
+        from nas.journal import repair
 
-        if self.shared or not self.journal.exists():
-            return None
-        # A worker that is still at its last trial may be writing.
-        with self.journal.open("r+b") as file, locked(file):
-            data = file.read()
-            cut = len(data) if data.endswith(b"\n") or not data else data.rfind(b"\n") + 1
-            body = data[:cut]
-            last = body.rstrip(b"\n").rfind(b"\n") + 1
-            if body[last:].strip() and not _is_json(body[last:]):
-                cut = last
-            if any(line and not _is_json(line) for line in data[:cut].split(b"\n")):
-                raise UsageError(f"{self.journal} is damaged at line {self._bad_line()}, which is not its last; "
-                                 "restore the file from a copy")
-            if cut == len(data):
-                return None
-            with open(self.path / "journal.damaged", "ab") as kept:
-                kept.write(data[cut:])
-            file.truncate(cut)
-        return f"cut {len(data) - cut} bytes of a half-written last line off {self.journal} (kept in journal.damaged)"
+        return None if self.shared or not self.journal.exists() else repair(self.journal)
 
     @cached_property
     def study(self) -> optuna.Study:
@@ -403,13 +383,3 @@ def readable(meta: Any, where: Path) -> dict[str, Any]:
     if missing := [key for key in ("id", "budget_ms", "device", "resolution", "task", "space") if key not in meta]:
         raise UsageError(f"{where} is damaged: it says nothing of {', '.join(missing)}")
     return meta
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
-
-

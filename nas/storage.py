@@ -6,22 +6,17 @@ that some of Optuna's backends have, a database holds JSON in its columns.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import json
 import logging
 import os
 import re
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.storages import BaseStorage
-from optuna.storages.journal import BaseJournalBackend
-from optuna.trial import TrialState
 
 from nas.errors import Failure, NotAvailable, UsageError
+from nas.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,90 +32,6 @@ GRPC_PORT = 13000
 
 class StorageGone(Failure):
     """The storage cannot be read or written any more; what it held is still there."""
-
-
-@contextlib.contextmanager
-def locked(file: IO[bytes]) -> Iterator[None]:
-    """The file for this process alone; the kernel gives it back however the process ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        from filelock import FileLock
-
-        with FileLock(file.name + ".lock", poll_interval=0.005):
-            yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
-
-
-class Journal(BaseJournalBackend):
-    """Optuna's journal file, made to survive what kills its writers.
-
-    Optuna's own backend marks the lock by a file: after a kill everybody waits 30 s for it. And half a line, left
-    by a kill or a full disk, swallows the line that is appended to it, which nothing can read any more. Here the
-    kernel holds the lock, and half a line is cut off before the next one is written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self._offset, self._count = path, 0, 0
-        with path.open("ab"):
-            pass
-
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        if log_number_from != self._count:
-            self._offset, self._count = 0, 0
-        with self.path.open("rb") as file:
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # being written, or cut short: whoever appends next sees to it
-                self._offset += len(line)
-                self._count += 1
-                if self._count > log_number_from:
-                    yield json.loads(line)
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        data = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in logs).encode()
-        with self.path.open("r+b", buffering=0) as file, locked(file):
-            end = whole(file)
-            try:
-                # A full disk takes the first part of a write and says nothing.
-                if file.write(data) != len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                if any(map(_lasting, logs)):
-                    os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
-                raise
-
-
-def _lasting(entry: dict[str, Any]) -> bool:
-    """Whether a power cut must not undo this: what studies hold, and every trial's end. All that was appended
-    before is flushed with it; a kill alone undoes nothing that was written."""
-    from optuna.storages.journal._storage import JournalOperation as Operation
-
-    code = entry.get("op_code")
-    return (code in (Operation.CREATE_STUDY, Operation.SET_STUDY_USER_ATTR)
-            or (code == Operation.SET_TRIAL_STATE_VALUES and TrialState(entry["state"]).is_finished()))
-
-
-def whole(file: IO[bytes]) -> int:
-    """Cut off what stands after the last line's end and go there; the length that is left."""
-    end = size = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - 4096)
-        file.seek(start)
-        if (at := file.read(end - start).rfind(b"\n")) >= 0:
-            end = start + at + 1
-            break
-        end = start
-    if end < size:
-        file.truncate(end)
-    return file.seek(end)
 
 
 def without_secrets(text: str) -> str:

@@ -16,8 +16,9 @@ import pytest
 
 from nas.errors import UsageError
 from nas.heartbeat import Census, Pulse, bury, checkpoint_path, lock_path
+from nas.journal import Journal
 from nas.run import Run
-from nas.storage import Journal, StorageGone, checked_url, open_journal, open_storage, patient, without_secrets
+from nas.storage import StorageGone, checked_url, open_journal, open_storage, patient, without_secrets
 from nas.worker import Worker
 from tests.nas import services
 from tests.nas.stand_in import StandIn
@@ -54,7 +55,7 @@ def test_a_journal_reads_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_many_writers_lose_nothing(tmp_path: Path) -> None:
-    code = ("import sys, pathlib; from nas.storage import Journal\n"
+    code = ("import sys, pathlib; from nas.journal import Journal\n"
             "journal = Journal(pathlib.Path(sys.argv[1]))\n"
             "for n in range(50): journal.append_logs([{'who': sys.argv[2], 'n': n, 'x': 'y' * 3000}])")
     path = tmp_path / "journal.log"
