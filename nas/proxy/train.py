@@ -64,7 +64,7 @@ class Trainer:
         torch.manual_seed(seed)
         self.net = ProxyNet(config, task.num_classes, len(task.map_names), branches=branches).to(self.device)
         self.average = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=LEARNING_RATE, weight_decay=0.02)
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=LEARNING_RATE, weight_decay=0.02, fused=True)
         self.step = 0
         self.seconds = 0.0
         self.curve: list[tuple[int, float]] = []
