@@ -18,8 +18,10 @@ from nas.surrogate import Evidence, Surrogate, evidence
 from space import SearchSpace
 
 STARTUP_TRIALS = 8  # at random within reach of the budget, before the surrogate decides
-CANDIDATES = 300
-REFIT_EVERY = 8  # trials between two fits of the surrogate's own parameters; each proposal updates its data
+CANDIDATES = 100  # bred for each proposal
+KEPT = 100  # the best candidates of the proposal before, which compete again
+REFIT_AT = 1.25  # times the scored trials of the fit before, the surrogate's own parameters are fitted again
+MOST_ROWS = 300  # scores that the surrogate is fitted to: with more of them, those of the first rungs say no more
 _RANDOM_SHARE = 0.3
 _LONGEST_WALK = 4
 _DRAWS, _TRIED = 3000, 60
@@ -52,8 +54,9 @@ class Proposer:
     def __init__(self, space: SearchSpace, steps: int, budget_ms: float, rng: np.random.Generator,
                  prior: Sequence[Evidence] = ()) -> None:
         self.space, self.steps, self.budget_ms, self.rng = space, steps, budget_ms, rng
-        self.surrogate, self.prior = Surrogate(steps), prior
-        self._fitted_to = -REFIT_EVERY
+        self.surrogate, self.prior = Surrogate(steps, most_rows=MOST_ROWS), prior
+        self._fitted_to = 0.0
+        self._kept: list[FastViTConfig] = []
 
     def random(self, predict_ms: Predict, known: set[str]) -> FastViTConfig | None:
         """A random configuration predicted within the budget, or None when there is none.
@@ -80,28 +83,35 @@ class Proposer:
                     for r in records)
         if begun < STARTUP_TRIALS:
             return self.random(predict_ms, known)
-        refit = len(scored) >= self._fitted_to + REFIT_EVERY
+        refit = len(scored) >= REFIT_AT * self._fitted_to
         self.surrogate.fit([*self.prior, *evidence(records)], optimize=refit)
         if refit:
             self._fitted_to = len(scored)
         if not self.surrogate.ready or not scored:
             return self.random(predict_ms, known)
-        configs = [FastViTConfig.from_dict(r.config) for r in scored]
+        # What others are at counts as if it had ended as expected, so that workers do not all try the same corner.
+        others = [r for r in records if r.outcome == "running" and r.config and not r.scores]
+        configs = [FastViTConfig.from_dict(r.config) for r in (*scored, *others)]
         mean, _ = self.surrogate.predict(configs)
-        ms = np.array([r.latency_ms for r in scored])
-        on_front = pareto(ms, mean)
-        pool = [config for config in self.candidates([configs[i] for i in on_front]) if config.key() not in known]
-        if not pool:
-            return self.random(predict_ms, known)
+        ms = np.concatenate([[r.latency_ms for r in scored], predict_ms(configs[len(scored):])])
+        on_front = pareto(np.where(ms <= self.budget_ms, ms, np.nan), mean)
+        bred = {config.key(): config for config in (*self._kept, *self.candidates([configs[i] for i in on_front]))}
+        pool = [config for key, config in bred.items() if key not in known]
         pool_ms = predict_ms(pool)
+        within = np.flatnonzero(pool_ms <= self.budget_ms)  # beyond it nothing can be gained
+        if not within.size:
+            return self.random(predict_ms, known)
+        pool, pool_ms = [pool[i] for i in within], pool_ms[within]
         pool_mean, pool_sd = self.surrogate.predict(pool)
         gain = np.zeros(len(pool))
         for node, weight in zip(_NODES, _WEIGHTS, strict=True):
             gain += weight * gains(pool_ms, pool_mean + node * pool_sd, ms[on_front], mean[on_front], self.budget_ms,
                                    float(mean.min()))
-        if gain.max() <= 0:
+        best, *others = np.argsort(-gain)[:KEPT + 1]
+        if gain[best] <= 0:
             return self.random(predict_ms, known)
-        return pool[int(gain.argmax())]
+        self._kept = [pool[i] for i in others]
+        return pool[best]
 
     def candidates(self, parents: Sequence[FastViTConfig]) -> list[FastViTConfig]:
         """Random configurations, and parents in the space changed in one to four dimensions."""

@@ -21,7 +21,7 @@ from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 
 MIN_ROWS = 8
-MAX_ROWS = 600  # of the highest rungs, the latest first: fitting is cubic in them
+MAX_ROWS = 600  # fitting is cubic in them
 SIZE_RESOLUTION = 64
 
 
@@ -84,10 +84,11 @@ class Surrogate:
     Args:
         steps: the rung that is predicted, usually the top one.
         seed: of the optimizer's restarts.
+        most_rows: of the highest rungs, the latest first.
     """
 
-    def __init__(self, steps: int, *, seed: int = 0) -> None:
-        self.steps, self.seed = steps, seed
+    def __init__(self, steps: int, *, seed: int = 0, most_rows: int = MAX_ROWS) -> None:
+        self.steps, self.seed, self.most_rows = steps, seed, most_rows
         self._process: Any = None
 
     @property
@@ -103,7 +104,7 @@ class Surrogate:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, WhiteKernel
 
-        rows = sorted(rows, key=lambda row: -row.steps)[:MAX_ROWS]
+        rows = sorted(rows, key=lambda row: row.steps)[::-1][:self.most_rows]
         if len([row for row in rows if row.steps == self.steps]) < MIN_ROWS:
             return self
         # Scores rise with steps; standardised rung by rung, the rungs say the same of a configuration.

@@ -1,4 +1,4 @@
-"""The surrogate and the proposals that stand on it, on objectives whose truth is known."""
+"""The surrogate, on objectives whose truth is known."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from scipy.stats import kendalltau
 
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
-from nas.front import hypervolume
-from nas.propose import Proposer, gains
-from nas.run import TrialRecord
 from nas.surrogate import Evidence, Surrogate, encode, leave_out
 from space import SearchSpace
 
@@ -59,42 +56,3 @@ def test_leave_out_covers() -> None:
 
 def test_too_little_evidence_is_no_posterior() -> None:
     assert not Surrogate(100).fit(rows(5, 0.0)).ready
-
-
-def test_gains_are_differences_of_hypervolume() -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(50):
-        front_ms, front_score = np.sort(rng.uniform(0.2, 2, 4)), np.sort(rng.uniform(0, 1, 4))
-        ms, score = rng.uniform(0.1, 2.5, 5), rng.uniform(-0.2, 1.2, 5)
-        before = hypervolume(front_ms, front_score, budget_ms=2, score_floor=0)
-        after = [hypervolume([*front_ms, m], [*front_score, s], budget_ms=2, score_floor=0)
-                 for m, s in zip(ms, score, strict=True)]
-        assert gains(ms, score, front_ms, front_score, 2.0, 0.0) / 2 == pytest.approx(np.array(after) - before)
-
-
-def test_proposals_beat_chance_and_stay_within_the_budget() -> None:
-    budget = 0.05
-
-    def predict_ms(configs: list[FastViTConfig]) -> np.ndarray:
-        return np.array([cost(config, 64).gmacs for config in configs])
-
-    def search(surrogate: bool, seed: int) -> float:
-        rng = np.random.default_rng(seed)
-        proposer, records = Proposer(SPACE, 100, budget, rng), []
-        for trial in range(45):
-            config = (proposer.next(records, predict_ms) if surrogate
-                      else proposer.random(predict_ms, {r.config_key for r in records}))
-            assert config is not None
-            ms = float(predict_ms([config])[0])
-            assert ms <= budget
-            score = 0.5 + truth(config) + 0.01 * rng.standard_normal()
-            records.append(TrialRecord(
-                trial=trial, outcome="complete", config=config.to_dict(), config_key=config.key(),
-                latency={"latency_ms": ms, "origin": "measured"}, scores=[{"step": 100, "score": score}], score=score))
-        assert len({r.config_key for r in records}) == len(records)
-        return hypervolume([r.latency_ms for r in records],
-                           [0.5 + truth(FastViTConfig.from_dict(r.config)) for r in records], budget_ms=budget,
-                           score_floor=0.2)
-
-    ours, chance = (np.mean([search(surrogate, seed) for seed in range(2)]) for surrogate in (True, False))
-    assert ours > chance
