@@ -10,7 +10,9 @@ is the most that one machine's storage takes, and a worker whose trials last t s
 PostgreSQL is Debian's, fresh, with its default limit of 100 connections, on loopback; the gRPC proxy is
 `search.py serve-storage` in front of it.
 
---overhead prints a trial's time outside training and measuring in a real worker with a stand-in evaluation.
+--overhead prints a trial's time outside training and measuring in a real worker with a stand-in evaluation, medians
+and means; where other jobs share the cores, the CPU column says more: it holds all of a trial, the stand-in and the
+decisions at rungs included.
 """
 
 from __future__ import annotations
@@ -200,21 +202,32 @@ def overhead(trials: int) -> None:
     from tests.nas.stand_in import StandIn
     from tests.nas.test_kill import begin
 
+    class Clocked(StandIn):
+        """Notes the process's CPU seconds at each measurement: between two of them lies one whole trial."""
+
+        def measure(self, config: Any) -> Any:
+            marks.append(time.process_time())
+            return super().measure(config)
+
     for sampler in ("surrogate", "tpe", "random"):
+        marks: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
             run = begin(Path(folder) / "run", 0)
-            run.update(sampler=sampler)
-            worker = Worker(run, "one", StandIn(run, measure_s=0, rung_s=0))
-            worker.meta["trial_limit"] = run.meta["trial_limit"] = trials
-            run.update(trial_limit=trials)
+            run.update(sampler=sampler, trial_limit=trials)
+            worker = Worker(run, "one", Clocked(run, measure_s=0, rung_s=0))
             worker.loop()
             records = [r for r in run.records() if not r.preset]
+            cpu_ms = 1e3 * np.diff([*marks, time.process_time()])[-len(records):]
             for low in range(0, trials, 50):
-                part = records[low:low + 50]
-                own = np.median([1e3 * r.cost_s["overhead"] for r in part])
-                proposing = np.median([1e3 * r.cost_s.get("propose", 0.0) for r in part])
-                print(f"{sampler:<10} trials {low:>4} to {low + len(part) - 1:>4}: overhead {own:6.1f} ms, "
-                      f"proposing {proposing:6.1f} ms (medians)", flush=True)
+                part = slice(low, low + 50)
+                own = np.array([1e3 * r.cost_s["overhead"] for r in records[part]])
+                proposing = np.array([1e3 * r.cost_s.get("propose", 0.0) for r in records[part]])
+                print(f"{sampler:<10} trials {low:>4} to {low + len(own) - 1:>4}: proposing {_both(proposing)}, "
+                      f"all else {_both(own)}; CPU of the whole trial {_both(cpu_ms[part])}", flush=True)
+
+
+def _both(ms: np.ndarray) -> str:
+    return f"{np.median(ms):.0f} ms (mean {np.mean(ms):.0f})"
 
 
 def main() -> None:

@@ -146,23 +146,36 @@ def update_posterior(run: Run) -> None:
         str(r.trial): [round(float(m), 5), round(float(s), 5)] for r, m, s in zip(known, mean, sd, strict=True)}})
 
 
+def fell_off(records: Sequence[TrialRecord], budget_ms: float) -> list[TrialRecord]:
+    """Finalists that are on the front no more, now that they are confirmed."""
+    kept = {r.trial for r in front_of(records, budget_ms)}
+    return [r for r in records if r.confirmed is not None and not r.preset and r.trial not in kept]
+
+
 def movement(records: Sequence[TrialRecord], budget_ms: float) -> str:
     """How much confirming moved the front, in words; empty when nothing was confirmed."""
-    done = [r for r in records if r.confirmed is not None and not r.preset]
+    every = [r for r in records if r.confirmed is not None]
+    done = [r for r in every if not r.preset]
     if not done:
         return ""
-    first, later = [], []
-    for record in done:
-        assert record.confirmed is not None
-        first.append(record.score or 0.0)
-        later.append(float(np.mean([run["score"] for run in record.confirmed["runs"][1:]])))
-    moved = [100 * (r.confirmed["latency_before"]["latency_ms"] / (r.latency_ms or 1.0) - 1)
-             for r in done if r.confirmed and r.confirmed["latency_before"]]
-    kept = {r.trial for r in front_of([r for r in records if r.confirmed is not None], budget_ms)}
-    fell = sum(r.trial not in kept for r in done)
+    first = np.array([r.score or 0.0 for r in every])
+    later = np.array([np.mean([run["score"] for run in (r.confirmed or {})["runs"][1:]]) for r in every])
+    ms = np.array([r.latency_ms or np.nan for r in every])
+    ms_before = np.array([((r.confirmed or {})["latency_before"] or {}).get("latency_ms", np.nan) for r in every])
+    new = np.array([not r.preset for r in every])
+
+    def volume(ms: np.ndarray, score: Sequence[float] | np.ndarray) -> str:
+        return f"{hypervolume(ms, score, budget_ms=budget_ms, score_floor=0.0):.4f}"
+
     return (f"confirmed: {len(done)} finalists with {SEEDS} seeds each; their first scores were "
-            f"{np.mean(np.array(first) - later):+.3f} above those of the further seeds on average, their first "
-            f"latencies {np.mean(moved):+.1f} % above those measured side by side; {fell} fell off the front")
+            f"{_beside(np.mean((first - later)[new]), '.3f')} those of the further seeds on average, their first "
+            f"latencies {_beside(100 * np.nanmean((ms_before / ms - 1)[new]), '.1f', ' %')} those measured side by "
+            f"side; the hypervolume of what was confirmed went from {volume(ms_before, first)} to "
+            f"{volume(ms, axes(every)[1])}; {len(fell_off(records, budget_ms)) or 'none'} fell off the front")
+
+
+def _beside(difference: float, digits: str, unit: str = "") -> str:
+    return f"{abs(difference):{digits}}{unit} {'above' if difference > 0 else 'below'}"
 
 
 class Confirmation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import socket
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BEAT_S = 15.0
-STALE_S = 75.0  # five beats; a storage that is away for a minute buries nobody
+STALE_S = 75.0  # five beats
 UNOWNED_S = 20.0  # between asking for a trial and signing it lie milliseconds
 SAME_PLACE_LIMIT = 5  # a trial whose workers die that often without a rung in between is what kills them
 BEAT = "beat:"
@@ -109,13 +110,17 @@ class Census:
         self._counts: dict[str, tuple[Any, float]] = {}
         self._unowned: dict[int, float] = {}
         self._beats: dict[str, Any] = {}
+        self._looked = -math.inf
 
     def look(self) -> None:
         """Read the beats once; `alive` answers from what was read."""
         if not self.run.shared:
             return
-        now = time.monotonic()
         self._beats = {key[len(BEAT):]: value for key, value in self.run.attrs().items() if key.startswith(BEAT)}
+        now = time.monotonic()
+        if now - self._looked > 2 * BEAT_S:  # the storage was away, and nobody could beat: everyone's time begins anew
+            self._counts = {name: (count, now) for name, (count, _) in self._counts.items()}
+        self._looked = now
         for name, count in self._beats.items():
             if name not in self._counts or self._counts[name][0] != count:
                 self._counts[name] = count, now

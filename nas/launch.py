@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fastvit.presets import PRESETS
-from nas.confirm import FINALISTS, SHARE, Confirmation, movement
+from nas.confirm import FINALISTS, SHARE, Confirmation
 from nas.errors import Failure, UsageError
 from nas.pool import Pool
 from nas.reach import reach
@@ -165,10 +165,11 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
     if warning := too_many(machine, workers):
         print(warning, file=sys.stderr)
     done = sum(r.counted for r in run.records())
-    if not (args.trials or args.minutes) and run.meta.get("state") != "finished":
+    trials, goal = args.trials, run.meta.get("trial_limit")
+    if not (trials or args.minutes) and goal is not None and run.meta.get("state") != "finished":
         # Interrupted, and told nothing new: on to the number of trials that it was started with.
-        args.trials = max(0, (run.meta.get("trial_limit") or 0) - done) or None
-    minutes = args.minutes or (None if args.trials else DEFAULT_MINUTES)
+        trials = max(0, goal - done)
+    minutes = args.minutes or (DEFAULT_MINUTES if trials is None else None)
     run.tell_to_stop(False)
     earlier = float(run.meta.get("elapsed_s", 0.0))
     count = FINALISTS if args.confirm is None else args.confirm
@@ -176,7 +177,7 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
     run.update(state="running", **launcher(), resumed=now(), workers=workers,
                deadline=None if minutes is None else time.time() + 60 * minutes,
                search_deadline=None if minutes is None else time.time() + searching,
-               trial_limit=None if args.trials is None else done + args.trials)
+               trial_limit=None if trials is None else done + trials)
     confirmation = Confirmation(run, count)
     print(f"run {run.path}: {run.meta['task']}, {run.meta['resolution']} px, {run.meta['device']}, "
           f"budget {run.meta['budget_ms']:g} ms, {workers} workers", file=sys.stderr)
@@ -186,7 +187,7 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
     try:
         with signals:
             pool.start()
-            _watch(run, pool, signals, confirmation, begun, earlier, minutes, args.trials, done)
+            _watch(run, pool, signals, confirmation, begun, earlier, minutes, trials, done)
         state = "interrupted" if signals.count else "finished"
     finally:
         with contextlib.suppress(Failure, OSError):  # a storage that is gone is what ended the run
@@ -202,8 +203,6 @@ def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmat
     if confirmation.trouble:
         say(confirmation.trouble)
     records = run.records()
-    if moved := movement(records, run.meta["budget_ms"]):
-        say(moved)
     say(f"\nthe front is in {run.path / 'front.html'} and {run.path / 'front.csv'}")
     points = [point for point in front["points"] if not point["preset"]] or front["points"]
     if points:

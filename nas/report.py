@@ -84,6 +84,9 @@ def front_table(front: dict[str, Any], *, imagenet: bool = False) -> str:
         table.add_row("", _latency(anchor), _score(anchor), f"{anchor['params_m']:.2f}", f"{anchor['gmacs']:.3f}",
                       f"{_anchor_name(anchor)}{over}", _top1(anchor) if imagenet else "",
                       style="dim")
+    for point in front.get("fell_off", ()):
+        table.add_row(str(point["trial"]), _latency(point), _score(point), f"{point['params_m']:.2f}",
+                      f"{point['gmacs']:.3f}", f"(fell off) {point['words']}", "", style="dim")
     serves = []
     for budget in front.get("budgets", ()) if len(front.get("budgets", ())) > 1 else ():
         under = [p for p in front["points"] if p["ci_high_ms"] <= budget]
@@ -91,7 +94,8 @@ def front_table(front: dict[str, Any], *, imagenet: bool = False) -> str:
                                                   f"{_score(under[-1])}" if under else "nothing"))
     text = io.StringIO()
     Console(file=text, width=170, no_color=True, highlight=False).print(table)
-    return "\n".join([*(line.rstrip() for line in text.getvalue().splitlines()), *serves])
+    said = [front["movement"]] if front.get("movement") else []
+    return "\n".join([*(line.rstrip() for line in text.getvalue().splitlines()), *serves, *said])
 
 
 def _latency(point: dict[str, Any]) -> str:
@@ -149,6 +153,12 @@ def front_figure(run: Run) -> go.Figure:
             error_y={"type": "data", "thickness": 1, "array": [p["score_sd"] or 0 for p in points]},
             hovertemplate="<b>trial %{customdata}</b><br>%{text}<br>%{x:.3f} ms, score %{y:.3f}<extra></extra>",
             customdata=[p["trial"] for p in points])
+    if fell := front["fell_off"]:
+        figure.add_scatter(x=[p["latency_ms"] for p in fell], y=[p["score"] for p in fell], mode="markers",
+                           name="fell off when confirmed", marker={"color": BLUE, "size": 10, "symbol": "circle-open"},
+                           text=[p["words"] for p in fell], customdata=[p["trial"] for p in fell],
+                           hovertemplate="<b>trial %{customdata}</b>, fell off the front when confirmed<br>%{text}<br>"
+                                         "%{x:.3f} ms, score %{y:.3f}<extra></extra>")
     anchors = [a for a in front["anchors"] if a["score"] is not None]
     if anchors:
         figure.add_scatter(x=[a["latency_ms"] for a in anchors], y=[a["score"] for a in anchors],

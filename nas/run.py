@@ -304,7 +304,7 @@ class Run:
 
     def front(self, budget_ms: float | None = None) -> dict[str, Any]:
         """The contract's front document: complete trials under the budget that none dominates, and the anchors."""
-        from nas.confirm import axes, front_of
+        from nas.confirm import axes, fell_off, front_of, movement
         from nas.imagenet import estimated_top1
 
         budget = budget_ms or self.meta["budget_ms"]
@@ -323,7 +323,8 @@ class Run:
             "budgets": [b for b in self.meta.get("budgets") or [budget] if b <= budget],
             "hypervolume": hypervolume(*axes(front), budget_ms=budget,
                                        score_floor=self.meta.get("score_floor", 0.0)),
-            "points": points, "anchors": shown,
+            "points": points, "anchors": shown, "movement": movement(records, budget),
+            "fell_off": [r.point() for r in fell_off(records, budget)],
         }
 
 

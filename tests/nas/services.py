@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,6 +21,16 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[Any]) -> None:
+    """Until the process listens there."""
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        assert process.poll() is None, "the server ended"
+        time.sleep(0.2)
 
 
 def postgres_folder() -> Path | None:
@@ -96,12 +107,7 @@ def proxy(url: str, *, threads: int = 10) -> Iterator[str]:
                                 str(port), "--threads", str(threads)], cwd=ROOT, stderr=subprocess.DEVNULL,
                                env=os.environ | {"FASTVIT_EXPLORER_STORAGE": url})
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            assert process.poll() is None, "serve-storage ended"
-            time.sleep(0.2)
+        wait_for_port(port, process)
         yield f"grpc://127.0.0.1:{port}"
     finally:
         process.kill()

@@ -29,7 +29,7 @@ def test_a_confirmed_score_is_the_mean_over_seeds() -> None:
     assert found[0].score == 0.9, "the first run is kept as it was"
     # Pooled over both: variances 0.03 and 0, of three runs each.
     assert found[0].estimate[1] == found[1].estimate[1] == pytest.approx((0.015 / SEEDS)**0.5)
-    assert "+0.150 above" in movement(found, 2.0)
+    assert "0.150 above" in movement(found, 2.0)
     assert "1 fell off" in movement(found, 2.0)
 
 

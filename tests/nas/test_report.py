@@ -50,6 +50,13 @@ def test_the_table_says_what_is_confirmed_and_serves_every_budget() -> None:
     assert "80.0 [78.0, 82.0]" in front_table(front(sure), imagenet=True)
 
 
+def test_what_fell_off_stays_visible() -> None:
+    fell = point("sa12", 0.8, 0.1, confirmed=True, words="depths 2-2-5-2") | {"trial": 77}
+    text = front_table(front(point("sa12", 1.5, 0.303)) | {"fell_off": [fell], "movement": "confirmed: 2 finalists"})
+    assert "(fell off) depths 2-2-5-2" in text
+    assert text.endswith("confirmed: 2 finalists")
+
+
 def test_the_csv_labels_estimates() -> None:
     frame = front_frame(front(point("sa12", 1.5, 0.303)))
     assert frame.estimated_imagenet_top1.tolist() == [80.0]

@@ -19,6 +19,7 @@ from nas.errors import UsageError
 from nas.heartbeat import SAME_PLACE_LIMIT
 from nas.run import SCHEMA, Run
 from nas.sharing import WORKER_GB, Machine, default_workers, share, too_many
+from tests.nas import services
 from tests.nas.test_kill import ROOT, STAND_IN, begin
 
 
@@ -146,6 +147,41 @@ def test_a_device_that_vanishes_costs_no_trial(tmp_path: Path) -> None:
     records = Run.open(path).records()
     assert {r.reason for r in records if r.outcome == "failed"} <= {"the worker died; tried again"}
     assert {r.preset for r in records if r.outcome == "complete"} >= {"t8", "t12", "s12", "sa12"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_device_server_that_is_started_again_is_waited_for(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    path, port = tmp_path / "run", services.free_port()
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "FASTVIT_EXPLORER_CACHE": str(tmp_path / "cache")}
+
+    def serve() -> subprocess.Popen[bytes]:
+        found = subprocess.Popen([sys.executable, "search.py", "serve-device", "--port", str(port)], cwd=ROOT,
+                                 env=environment, stderr=subprocess.DEVNULL)
+        services.wait_for_port(port, found)
+        return found
+
+    server = serve()
+    try:
+        begin(path, 3, "--device", f"http://127.0.0.1:{port}")
+        process = launch(path, "--trials", "3", FASTVIT_EXPLORER_CACHE=str(tmp_path / "cache"))
+        wait_for(path, 2)
+        server.kill()
+        server.wait()
+        time.sleep(30)
+        server = serve()
+        _, err = process.communicate(timeout=400)
+    finally:
+        server.kill()
+        server.wait()
+    assert process.returncode == 0, err
+    records = Run.open(path).records()
+    assert {r.outcome for r in records} <= {"complete", "stopped_early"}
+    assert len(records) == 10
+    # The wait is nobody's latency: deeper presets are slower, as measured without any server.
+    ms = {r.preset: r.latency_ms for r in records if r.preset and r.latency_ms}
+    assert ms["t8"] < ms["sa12"] < ms["sa24"] < ms["ma36"] < 200
 
 
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit, which Linux has")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import subprocess
@@ -15,7 +16,7 @@ import optuna
 import pytest
 
 from nas.errors import UsageError
-from nas.heartbeat import Census, Pulse, bury, checkpoint_path, lock_path
+from nas.heartbeat import STALE_S, Census, Pulse, bury, checkpoint_path, lock_path
 from nas.journal import Journal
 from nas.run import Run
 from nas.storage import StorageGone, checked_url, open_journal, open_storage, patient, without_secrets
@@ -229,6 +230,29 @@ def test_beats_tell_who_lives_on_another_machine(tmp_path: Path, server: service
     pulse.__exit__()
 
 
+def test_nobody_is_dead_because_the_storage_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shared:
+        shared, path = True, tmp_path
+
+        def attrs(self) -> dict[str, int]:
+            return {"beat:far": beats}
+
+    now, beats = 1000.0, 1
+    monkeypatch.setattr("nas.heartbeat.time.monotonic", lambda: now)
+    census = Census(Shared())  # type: ignore[arg-type]
+    census.look()
+    now += STALE_S + 5  # one look that lasted so long
+    census.look()
+    assert census.alive("far")
+    for _ in range(20):  # and twenty that found no beat
+        now += 5
+        census.look()
+    assert not census.alive("far")
+    beats += 1
+    census.look()
+    assert census.alive("far")
+
+
 def test_stop_and_limits_reach_other_machines(tmp_path: Path, server: services.Postgres) -> None:
     run = shared_run(tmp_path, "stop", server.url, 0)
     far = Run.open(tmp_path / "far" / "stop", server.url)
@@ -241,28 +265,39 @@ def test_stop_and_limits_reach_other_machines(tmp_path: Path, server: services.P
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_a_search_over_grpc_and_a_database_that_restarts(tmp_path: Path, server: services.Postgres) -> None:
-    pytest.importorskip("grpc")
-    with services.proxy(server.url) as url:
-        shared_run(tmp_path, "grpc", server.url, 20)
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize(("proxied", "away_s"), [(True, 10), (False, 65)])
+def test_a_database_that_is_away(tmp_path: Path, server: services.Postgres, proxied: bool, away_s: float) -> None:
+    """Two workers of a launcher and one of another machine, in the middle of their trials."""
+    if proxied:
+        pytest.importorskip("grpc")
+    name = f"away-{away_s}"
+    with services.proxy(server.url) if proxied else contextlib.nullcontext(server.url) as url:
+        run = shared_run(tmp_path, name, server.url, 20)
         launcher = subprocess.Popen(
-            [sys.executable, "search.py", "resume", str(tmp_path / "grpc"), "--storage", url, "--trials", "20",
+            [sys.executable, "search.py", "resume", str(run.path), "--storage", url, "--trials", "20",
              "--workers", "2", "--confirm", "0"], cwd=ROOT, env=STAND_IN, stderr=subprocess.PIPE, text=True)
-        far = subprocess.Popen([sys.executable, "-m", "tests.nas.stand_in", str(tmp_path / "far" / "grpc"), "far"],
+        far = subprocess.Popen([sys.executable, "-m", "tests.nas.stand_in", str(tmp_path / "far" / name), "far"],
                                cwd=ROOT, env=STAND_IN | {"FASTVIT_EXPLORER_STORAGE": url})
-        time.sleep(12)
+        deadline = time.monotonic() + 100
+        while not (before := ended(run)):
+            assert time.monotonic() < deadline
+            time.sleep(1)
         server.stop()
-        time.sleep(10)
+        time.sleep(away_s)
         server.start()
-        said = launcher.communicate(timeout=200)[1]
+        said = launcher.communicate(timeout=300)[1]
         assert launcher.returncode == 0, said
         assert far.wait(timeout=100) == 0
-    records = Run.open(tmp_path / "grpc", server.url).records()
-    done = [r for r in records if r.outcome == "complete"]
-    assert len(done) >= 27
+    records = Run.open(run.path, server.url).records()
+    assert len([r for r in records if r.outcome == "complete"]) >= 27
+    assert before.items() <= ended(run).items()
     assert {r.reason for r in records if r.outcome == "failed"} <= {"the worker died; tried again"}
     assert "s3cret" not in said
+
+
+def ended(run: Run) -> dict[int, float | None]:
+    return {r.trial: r.score for r in run.records() if r.outcome == "complete"}
 
 
 def test_a_worker_name_is_taken_once(tmp_path: Path) -> None:
