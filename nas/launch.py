@@ -181,6 +181,8 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
     confirmation = Confirmation(run, count)
     print(f"run {run.path}: {run.meta['task']}, {run.meta['resolution']} px, {run.meta['device']}, "
           f"budget {run.meta['budget_ms']:g} ms, {workers} workers", file=sys.stderr)
+    if found := _reach(run, run.records()):  # before the run, where the device was calibrated
+        print(found, file=sys.stderr)
     begun = time.monotonic()
     signals = _Signals(run)
     pool, state = Pool(run, share(machine, workers)), "interrupted"
@@ -282,11 +284,17 @@ def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, 
             idle = all(idle_path(run, worker.name).exists() for worker in pool.processes)
             if not signals.count and (said := confirmation.step(idle=idle, seconds_left=left, workers=alive)):
                 bar.write(f"{elapsed:6.1f} s  {said}", file=sys.stderr)
-            measured = records and all(r.latency for r in records if r.preset)
-            if measured and "reach" not in run.meta and (found := reach(run, records)):
-                run.update(reach=found)
+            if records and all(r.latency for r in records if r.preset) and (found := _reach(run, records)):
                 bar.write(f"{elapsed:6.1f} s  {found}", file=sys.stderr)
             time.sleep(0.5)
+
+
+def _reach(run: Run, records: list[TrialRecord]) -> str:
+    """How much of the space meets the budget, in words: once in a run, as soon as that can be predicted."""
+    if "reach" in run.meta or not (found := reach(run, records)):
+        return ""
+    run.update(reach=found)
+    return found
 
 
 def _check_alike(records: list[TrialRecord]) -> None:

@@ -142,6 +142,8 @@ class Worker:
 
     def out_of_reach(self, records: list[TrialRecord]) -> bool:
         """Whether even the smallest configuration is far over the budget; it is measured once, as the nearest miss."""
+        if any(r.origin == "measured" and r.latency_ms and r.latency_ms <= self.budget_ms for r in records):
+            return False
         smallest, _ = self.space.corners()
         if self.surely_over(smallest) is None:
             return False
