@@ -167,7 +167,7 @@ def movement(records: Sequence[TrialRecord], budget_ms: float) -> str:
     def volume(ms: np.ndarray, score: Sequence[float] | np.ndarray) -> str:
         return f"{hypervolume(ms, score, budget_ms=budget_ms, score_floor=0.0):.4f}"
 
-    return (f"confirmed: {len(done)} finalists with {SEEDS} seeds each; their first scores were "
+    return (f"confirmed: {len(done)} finalist{'s' * (len(done) > 1)} with {SEEDS} seeds each; their first scores were "
             f"{_beside(np.mean((first - later)[new]), '.3f')} those of the further seeds on average, their first "
             f"latencies {_beside(100 * np.nanmean((ms_before / ms - 1)[new]), '.1f', ' %')} those measured side by "
             f"side; the hypervolume of what was confirmed went from {volume(ms_before, first)} to "
@@ -208,7 +208,8 @@ class Confirmation:
         self.measuring = threading.Thread(target=self._measure, args=(chosen,), daemon=True)
         self.measuring.start()
         self.run.update(confirming="now")
-        return f"confirming {len(chosen)} points of the front: {SEEDS - 1} more seeds each, latencies side by side"
+        points = "1 point" if len(chosen) == 1 else f"{len(chosen)} points"
+        return f"confirming {points} of the front: {SEEDS - 1} more seeds each, latencies side by side"
 
     def _affordable(self, records: Sequence[TrialRecord], seconds_left: float | None, workers: int) -> int:
         spent = [r.cost_s["proxy"] for r in records if r.outcome == "complete" and r.cost_s.get("proxy")]

@@ -166,7 +166,8 @@ def front_figure(run: Run) -> go.Figure:
                            text=[str(a["preset"]).upper() for a in anchors], textposition="bottom right",
                            marker={"color": ORANGE, "size": 11, "symbol": "diamond"},
                            hovertemplate="<b>%{text}</b><br>%{x:.3f} ms, score %{y:.3f}<extra></extra>")
-    figure.add_vline(x=front["budget_ms"], line={"color": GREEN, "dash": "dash"})
+    for budget in front["budgets"]:
+        figure.add_vline(x=budget, line={"color": GREEN, "dash": "dash"})
     seen = [*shown.latency_ms, *(a["latency_ms"] for a in anchors), front["budget_ms"]]
     axis: dict[str, Any] = {"title": "measured latency (ms)"}
     at = front["budget_ms"]

@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     front = json.loads(done.stdout)
     assert front["points"]
-    assert "finalists with 3 seeds each" in front["movement"]
+    assert "with 3 seeds each" in front["movement"]
     assert front["budgets"] == [0.3, 0.5]
     assert front["budget_ms"] == 0.5
     assert "0.5 ms: 100 % of 2,000 random configurations" in done.stderr
