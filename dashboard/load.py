@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import streamlit as st
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
@@ -100,6 +101,12 @@ class Snapshot:
         return {record.trial: record for record in self.records}
 
     @property
+    def budgets(self) -> list[float]:
+        """The budgets that the run serves, in ascending order; the largest is its `budget_ms`."""
+        return sorted({float(budget) for budget in self.meta.get("budgets") or [self.meta["budget_ms"]]
+                       if isinstance(budget, (int, float))})
+
+    @property
     def version(self) -> str:
         """Changes whenever anything shown of the run may have changed."""
         return f"{self.name}/{self.size}/{self.state}/{self.meta.get('budget_ms')}"
@@ -124,8 +131,6 @@ class Reader:
         Raises:
             UsageError: run.json or the journal cannot be read.
         """
-        import pandas as pd
-
         with self.lock:
             fresh = Run.open(self.path)
             try:
@@ -139,29 +144,53 @@ class Reader:
             if self.run is None or inode != self.inode or (self.last and size < self.last.size):
                 # A journal that was replaced or cut (resume repairs a damaged last line) is read anew.
                 self.run, self.inode, self.last, self.rows, self.stages = fresh, inode, None, {}, {}
-                self.journal = AppendedOnly(fresh.journal) if size and not fresh.shared else None
-                if self.journal:
-                    self.run.storage = _storage(fresh, self.journal)
             self.run.meta = fresh.meta
             state = fresh.state()
             if self.last and self.last.size == size:
                 self.last.meta, self.last.state = fresh.meta, state
                 return self.last
-            records = self.run.records() if size else []
-            for index, record in enumerate(records):
-                # A trial changes while it runs, and once more when it is confirmed or its posterior moves.
-                stage = record.outcome, record.posterior, record.confirmed is not None
-                if self.stages.get(record.trial) != stage or record.outcome == "running":
-                    self.stages[record.trial] = stage
-                    self.rows[record.trial] = _row(record)
-                if self.rows[record.trial]["reason"] == UNREADABLE:
-                    records[index] = _unreadable(record)
-            rows = [self.rows[record.trial] for record in records]
-            frame = pd.DataFrame(rows, columns=list(TrialRecord(trial=0).row()))
-            frame.insert(0, "run", self.path.name)
+            with _kept(size - (self.last.size if self.last else 0)):
+                if self.last is None:
+                    self.journal = AppendedOnly(fresh.journal) if size and not fresh.shared else None
+                    if self.journal:
+                        self.run.storage = _storage(fresh, self.journal)
+                records = self.run.records() if size else []
+                frame = self._frame(records)
             place = self.journal.place if self.journal else {}
             self.last = Snapshot(self.path.name, self.path, fresh.meta, state, size, records, frame, place)
             return self.last
+
+    def _frame(self, records: list[TrialRecord]) -> pd.DataFrame:
+        """The records as rows; those that are none that a search could have written are replaced in place."""
+        import pandas as pd
+
+        for index, record in enumerate(records):
+            # A trial changes while it runs, and once more when it is confirmed or its posterior moves.
+            stage = record.outcome, record.posterior, record.confirmed is not None
+            if self.stages.get(record.trial) != stage or record.outcome == "running":
+                self.stages[record.trial] = stage
+                self.rows[record.trial] = _row(record)
+            if self.rows[record.trial]["reason"] == UNREADABLE:
+                records[index] = _unreadable(record)
+        rows = [self.rows[record.trial] for record in records]
+        frame = pd.DataFrame(rows, columns=list(TrialRecord(trial=0).row()))
+        frame.insert(0, "run", self.path.name)
+        return frame
+
+
+@contextlib.contextmanager
+def _kept(size: int) -> Iterator[None]:
+    """What is read from very many bytes of a journal is left out of garbage collections: it lives as long as the
+    server, and Streamlit collects after each run of a page, which takes 0.3 s where 10,000 trials are looked at."""
+    if size < 1e6:
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 UNREADABLE = "what was recorded of this trial cannot be read"
@@ -209,7 +238,7 @@ def _storage(run: Run, journal: AppendedOnly) -> JournalStorage:
                          "half-written end") from None
 
 
-@st.cache_resource(show_spinner=False, max_entries=32)
+@lru_cache(maxsize=32)
 def reader(path: Path) -> Reader:
     return Reader(path)
 

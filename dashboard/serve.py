@@ -43,10 +43,13 @@ def wait(port: int, process: subprocess.Popen) -> None:
 
 
 @contextlib.contextmanager
-def serving(root: Path, run: str = "") -> Iterator[str]:
-    """The address of a server for the runs below `root`, with `run` opened first; it ends with the context."""
+def serving(root: Path, run: str = "", app: Path | None = None) -> Iterator[str]:
+    """The address of a server for the runs below `root`, with `run` opened first; it ends with the context.
+
+    `app` is another Streamlit script to be served instead, by Streamlit alone.
+    """
     port = free_port()
-    process = subprocess.Popen(command(port, browser=False), env=environment(root.resolve(), run), cwd=home(),
+    process = subprocess.Popen(command(port, browser=False, app=app), env=environment(root.resolve(), run), cwd=home(),
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait(port, process)

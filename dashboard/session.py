@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,13 @@ def begin() -> None:
         return
     names = list(find_runs(root()))
     found = from_query(query, names)
-    if not found.runs:
-        wanted = os.environ.get(RUN, "")
-        found = found.replace(runs=(wanted,) if wanted in names else tuple(names[:1]))
-    st.session_state["view"] = found
+    st.session_state["view"] = found if found.runs else found.replace(runs=first(names))
+
+
+def first(names: Collection[str]) -> tuple[str, ...]:
+    """What is open when an address names no run: the one that the command named, or else the newest, if any."""
+    wanted = os.environ.get(RUN, "")
+    return (wanted,) if wanted in names else tuple(names)[:1]
 
 
 def _query() -> dict[str, list[str]]:
@@ -67,16 +70,22 @@ def write_url() -> None:
     st.session_state["written"] = query
 
 
+def settle() -> None:
+    """The end of a fragment's own run: the address follows, and the next run may be going back or forward again."""
+    st.session_state.pop("touched", None)
+    write_url()
+
+
 def bound(widget: Callable[..., Any], label: str, field: str, *, key: str | None = None,
-          to: Callable[[Any], Any] = lambda value: value, value: Any = None, also: dict[str, Any] | None = None,
+          to: Callable[[Any], Any] = lambda value: value, value: Any = ..., also: dict[str, Any] | None = None,
           **options: Any) -> Any:
-    """A widget that shows `field` of the view and changes it; `to` turns its value into the field's, and `also` are
-    changes that come with it.
+    """A widget that shows `field` of the view (or `value`) and changes it; `to` turns its value into the field's, and
+    `also` are changes that come with it.
 
     The view decides and the widget follows, so that a link, another widget or another page may change it too.
     """
     key = key or f"view_{field}"
-    st.session_state[key] = getattr(view(), field) if value is None else value
+    st.session_state[key] = getattr(view(), field) if value is ... else value
 
     def take() -> None:
         update(**{field: to(st.session_state[key])}, **(also or {}))

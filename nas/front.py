@@ -13,13 +13,10 @@ def pareto(latency_ms: Sequence[float] | np.ndarray, score: Sequence[float] | np
     Of points that are equal in both, the first is kept. NaN never is on the front.
     """
     ms, value = np.asarray(latency_ms, float), np.asarray(score, float)
-    kept: list[int] = []
-    best = -np.inf
-    for index in np.lexsort((np.arange(len(ms)), -value, ms)):
-        if np.isfinite(ms[index]) and value[index] > best:
-            kept.append(int(index))
-            best = value[index]
-    return kept
+    order = np.lexsort((np.arange(len(ms)), -value, ms))
+    order = order[np.isfinite(ms[order]) & ~np.isnan(value[order])]
+    best = np.maximum.accumulate(value[order])
+    return [int(index) for index in order[value[order] > np.concatenate([[-np.inf], best[:-1]])]]
 
 
 def hypervolume(latency_ms: Sequence[float] | np.ndarray, score: Sequence[float] | np.ndarray, *,

@@ -11,7 +11,6 @@ import numpy as np
 from dashboard.figures.palette import (
     GREEN,
     GREY,
-    MANY,
     ORANGE,
     OUTCOMES,
     PURPLE,
@@ -22,6 +21,7 @@ from dashboard.figures.palette import (
     plain,
 )
 from dashboard.figures.published import published
+from dashboard.figures.thin import MANY, thinned
 from dashboard.state import EXTRAS, X_AXES, Y_AXES, View
 from nas.front import pareto
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-CELLS = (110, 70)
 FROM = {"confirmed": ", mean of several seeds", "posterior": ", from all trials together", "run": ", one run"}
 
 
@@ -49,23 +48,6 @@ def front_rows(frame: pd.DataFrame, view: View, budget_ms: float) -> pd.DataFram
     under = np.flatnonzero(_eligible(frame) & (frame.ci_high_ms.to_numpy(float) <= budget_ms))
     best = pareto(frame[view.x].to_numpy(float)[under], frame[view.y].to_numpy(float)[under])
     return frame.iloc[under[best]]
-
-
-def thinned(rows: pd.DataFrame, view: View) -> pd.DataFrame:
-    """Of very many points, one for each small cell of the shown plane: the others lie behind it. The latest stays."""
-    if len(rows) <= MANY:
-        return rows
-    x, y = rows[view.x].to_numpy(float), rows[view.y].to_numpy(float)
-    x = np.log(x) if view.log else x
-    x0, x1, y0, y1 = view.window or (np.nan,) * 4
-    x0, x1 = (np.log(x0), np.log(x1)) if view.log else (x0, x1)
-    low = np.array([x0, y0] if view.window else [np.nanmin(x), np.nanmin(y)])
-    high = np.array([x1, y1] if view.window else [np.nanmax(x), np.nanmax(y)])
-    share = (np.array([x, y]).T - low) / np.maximum(high - low, 1e-12)
-    cells, shown = np.floor(share * CELLS), ((share >= 0) & (share <= 1)).all(1)
-    places = np.flatnonzero(shown)[::-1]
-    _, first = np.unique(cells[places], axis=0, return_index=True)
-    return rows.iloc[np.sort(places[first])]
 
 
 def refs(rows: pd.DataFrame) -> list[str]:
@@ -106,62 +88,79 @@ def _lines(row: dict[Any, Any]) -> Iterator[str]:
 
 def _scatter(figure: go.Figure, rows: pd.DataFrame, x: Any, y: Any, **style: Any) -> None:
     """One trace of points; every point carries its reference, which is how a click is understood."""
-    import plotly.graph_objects as go
-
-    kind = go.Scattergl if len(rows) > MANY else go.Scatter
-    few = len(rows) <= 3 * MANY
     # An array of objects: plotly would look at every entry of a list.
-    figure.add_trace(kind(x=x, y=y, customdata=np.array(refs(rows), dtype=object), hoverinfo="text" if few else "x+y",
-                          hovertext=hover(rows) if few else None, **{"mode": "markers"} | style))
+    figure.add_scatter(x=x, y=y, customdata=np.array(refs(rows), dtype=object), hoverinfo="text",
+                       hovertext=np.array(hover(rows), dtype=object), **{"mode": "markers"} | style)
 
 
-def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: float) -> go.Figure:
+def _cloud(figure: go.Figure, rows: pd.DataFrame, view: View, floor: float, **style: Any) -> None:
+    """A trace of maybe thousands of trials; of those that lie over one another one is drawn."""
+    x, y = rows[view.x].to_numpy(float), rows[view.y].fillna(floor).clip(lower=floor).to_numpy(float)
+    across, window = np.log(x) if view.log else x, view.window
+    if window and view.log:
+        window = (math.log(window[0]), math.log(window[1]), *window[2:])
+    kept = thinned(across, y, window)
+    _scatter(figure, rows.iloc[kept], x[kept], y[kept], **style)
+
+
+def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: float, budgets: Sequence[float] = ()
+                 ) -> go.Figure:
     """Cost against score for one run, or for several that may share axes; the first is in focus.
 
-    `frames` hold the columns of nas.run.TrialRecord.row() and `run`. What has no score stands on a strip at the
-    chart's floor; trials whose latency was only predicted are not drawn on the axis of measured latency.
+    `frames` hold the columns of nas.run.TrialRecord.row() and `run`; `budgets` are further ones that the run serves.
+    What has no score stands on a strip at the chart's floor; trials whose latency was only predicted are not drawn on
+    the axis of measured latency.
     """
     import pandas as pd
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    everything = pd.concat(frames.values(), ignore_index=True)
+    everything = pd.concat(frames.values(), ignore_index=True) if len(frames) > 1 else next(iter(frames.values()))
     focus = next(iter(frames))
     scored = candidates(everything)
-    scores = scored[view.y].dropna()
-    floor = float(scores.min() - 0.06 * (scores.max() - scores.min() or 1)) if len(scores) else 0.0
-    on_axis = everything[everything[view.x].notna()]
-    if view.x == "latency_ms":
-        on_axis = on_axis[on_axis.origin == "measured"]
+    low, high = scored[view.y].min(), scored[view.y].max()
+    floor = float(low - 0.06 * (high - low or 1)) if low == low else 0.0
+    on_axis = _on_axis(everything, view)
 
-    _scatter(figure, rows := thinned(scored[scored.preset.isna()], view), rows[view.x], rows[view.y], name="trials",
-             marker={"color": GREY, "size": 7 if len(rows) < MANY else 5, "opacity": 0.55})
+    _cloud(figure, scored[scored.preset.isna()], view, floor, name="trials",
+           marker={"color": GREY, "size": 7 if len(scored) < MANY else 5, "opacity": 0.55})
     for outcome in ("stopped_early", "over_budget", "failed"):
         if outcome in view.show:
-            rows = on_axis[(on_axis.outcome == outcome) & on_axis.preset.isna()]
             colour, symbol = OUTCOMES[outcome]
-            y = rows[view.y].fillna(floor).clip(lower=floor)
-            _scatter(figure, rows, rows[view.x], y, name=EXTRAS[outcome],
-                     marker={"color": colour, "size": 9, "symbol": symbol, "line": {"width": 1.6, "color": colour}})
+            _cloud(figure, on_axis[(on_axis.outcome == outcome) & on_axis.preset.isna()], view, floor,
+                   name=EXTRAS[outcome],
+                   marker={"color": colour, "size": 9, "symbol": symbol, "line": {"width": 1.6, "color": colour}})
     for index, (name, frame) in enumerate(frames.items()):
         _front_line(figure, frame, view, budget_ms, RUNS[index % len(RUNS)],
                     "front" if len(frames) == 1 else f"front of {plain(name)}")
     anchors = _anchors(figure, on_axis[on_axis.run == focus], view, floor)
     others = _published(figure, view)
-    _picked(figure, everything, view, floor)
-    xs = [*on_axis[view.x][on_axis.outcome.isin(["complete", *view.show]) & on_axis[view.y].notna()], *anchors, *others]
+    shown = on_axis.outcome.isin(["complete", *view.show]) & on_axis[view.y].notna()
+    xs = [*on_axis[view.x][shown].agg(["min", "max"]), *anchors, *others]
     if view.x == "latency_ms":
         xs.append(budget_ms)
-        figure.add_vline(x=budget_ms, line={"color": GREEN, "dash": "dash", "width": 1.5})
-        figure.add_vrect(x0=budget_ms, x1=max(xs) * 2, fillcolor=GREY, opacity=0.07, line_width=0, layer="below")
-        figure.add_annotation(x=np.log10(budget_ms) if view.log else budget_ms, y=1, yref="paper", yanchor="bottom",
-                              showarrow=False, text=f"budget {budget_ms:g} ms", font={"color": GREEN})
+        figure.add_vrect(x0=budget_ms, x1=np.nanmax(xs) * 2, fillcolor=GREY, opacity=0.07, line_width=0, layer="below")
+        for one in dict.fromkeys((budget_ms, *budgets)):
+            _budget_line(figure, one, view, chosen=one == budget_ms)
     figure.update_layout(
         xaxis=_axis(X_AXES[view.x], xs, view), yaxis=_y_axis(view),
         legend={"orientation": "h", "y": 1.06, "x": 0, "yanchor": "bottom"},
         margin={"t": 30, "r": 10, "b": 10, "l": 10},
-        height=520, hovermode="closest", clickmode="event+select", dragmode=False)
+        height=520, hovermode="closest", clickmode="event+select", dragmode=False, meta={"floor": floor})
     return figure
+
+
+def _on_axis(frame: pd.DataFrame, view: View) -> pd.DataFrame:
+    """What has a place on the horizontal axis; on that of measured latency a prediction has none."""
+    known = frame[view.x].notna()
+    return frame[known & frame.origin.eq("measured") if view.x == "latency_ms" else known]
+
+
+def _budget_line(figure: go.Figure, ms: float, view: View, *, chosen: bool) -> None:
+    figure.add_vline(x=ms, line={"color": GREEN, "dash": "dash" if chosen else "dot", "width": 1.5 if chosen else 0.8})
+    figure.add_annotation(x=np.log10(ms) if view.log else ms, y=1, yref="paper", yanchor="bottom", showarrow=False,
+                          text=f"budget {ms:g} ms" if chosen else f"{ms:g} ms",
+                          font={"color": GREEN} if chosen else {"color": GREEN, "size": 10})
 
 
 def _anchors(figure: go.Figure, rows: pd.DataFrame, view: View, floor: float) -> list[float]:
@@ -202,9 +201,8 @@ def _y_axis(view: View) -> dict[str, Any]:
     return axis | ({"range": view.window[2:]} if view.window else {})
 
 
-def around_front(frame: pd.DataFrame, view: View, budget_ms: float) -> tuple[float, float, float, float] | None:
-    """A window that holds the front with its uncertainty and little else; None when there is no front."""
-    rows = front_rows(frame, view, budget_ms)
+def around_front(rows: pd.DataFrame, view: View, budget_ms: float) -> tuple[float, float, float, float] | None:
+    """A window that holds the front's rows with their uncertainty and little else; None when there are none."""
     if not len(rows):
         return None
     x = rows[view.x].to_numpy(float)
@@ -267,18 +265,20 @@ def _published(figure: go.Figure, view: View) -> list[float]:
     return [float(ms) for ms in frame.latency_ms]
 
 
-def _picked(figure: go.Figure, frame: pd.DataFrame, view: View, floor: float) -> None:
-    """A ring around the choice, drawn as its own trace: a selection of plotly's would be lost with new data."""
-    if view.pick is None:
-        return
-    if view.pick.run:
-        row = frame[(frame.run == view.pick.run) & (frame.trial == view.pick.trial)]
-    else:
-        row = frame[frame.preset == view.pick.name].head(1)
-    if len(row) and row[view.x].notna().all() and (view.x != "latency_ms" or row.origin.eq("measured").all()):
+def with_ring(figure: go.Figure, frames: Mapping[str, pd.DataFrame], view: View) -> go.Figure:
+    """The same figure with a ring around the choice, as a trace of its own: a selection of plotly's would be lost with
+    new data. Nothing else changes, so that a click costs no new figure."""
+    figure.data = [trace for trace in figure.data if trace.name != "chosen"]
+    if view.pick is None or (view.pick.run and view.pick.run not in frames):
+        return figure
+    frame = frames[view.pick.run or next(iter(frames))]
+    row = _on_axis(frame[frame.trial == view.pick.trial if view.pick.run else frame.preset == view.pick.name], view)
+    if len(row := row.head(1)):
+        floor = figure.layout.meta["floor"]
         figure.add_scatter(x=row[view.x], y=row[view.y].fillna(floor).clip(lower=floor), mode="markers", name="chosen",
                            hoverinfo="skip", marker={"symbol": "circle-open", "size": 22, "color": VERMILION,
                                                      "line": {"width": 3}})
+    return figure
 
 
 def in_words(frame: pd.DataFrame, view: View, budget_ms: float) -> str:

@@ -49,6 +49,8 @@ def growth_figure(grown: Mapping[str, pd.DataFrame], *, over: str = "trial") -> 
                            line={"shape": "hv", "color": RUNS[index % len(RUNS)], "width": 2})
     figure.update_layout(
         xaxis_title=OVER[over], height=300,
-        yaxis_title="hypervolume", showlegend=len(grown) > 1, margin={"t": 10, "r": 10, "b": 10, "l": 10},
+        # Fixed margins where nothing else stands at the edge: plotly would draw everything twice to find them.
+        yaxis_title="hypervolume", showlegend=len(grown) > 1,
+        margin={"t": 10, "r": 10, "b": 55, "l": 70, "autoexpand": len(grown) > 1},
         yaxis_rangemode="normal")
     return figure

@@ -14,7 +14,6 @@ RUNS = (BLUE, PURPLE, VERMILION, GREEN, SKY)  # one a run; the first is the run 
 STAGES = (GREY, SKY, BLUE, GREEN, ORANGE, PURPLE)  # stem, stages 1 to 4, head
 OUTCOMES = {"complete": (GREY, "circle"), "over_budget": (VERMILION, "triangle-right-open"),
             "stopped_early": (SKY, "triangle-down-open"), "failed": (PURPLE, "x-thin-open")}
-MANY = 1000  # points beyond which a chart is drawn with WebGL
 
 
 def plain(text: Any) -> str:

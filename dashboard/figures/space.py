@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, VERMILION, log_ticks
+from dashboard.figures.thin import thinned
 from dashboard.importance import Importance, Share, label, value_of
 from dashboard.state import TARGETS, Ref
 from nas.run import TrialRecord
@@ -74,14 +75,14 @@ def choice_figure(records: Sequence[TrialRecord], run: str, field: str, index: i
     at = np.array([known.index(value) if value in known else -1 for value in values], float)
     for mask, colour, symbol, words in ((~over, BLUE, "circle", "under the budget"),
                                         (over, VERMILION, "triangle-right-open", "over it, or not beyond doubt")):
-        keep = mask & (at >= 0)
-        if keep.any():
-            kind = go.Scattergl if keep.sum() > 1000 else go.Scatter
-            figure.add_trace(kind(x=at[keep] + jitter[keep], y=score[keep], mode="markers", name=words,
-                                  marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.7},
-                                  customdata=[f"{run}:{r.trial}" for r, k in zip(kept, keep, strict=True) if k],
-                                  hovertext=[f"trial {r.trial}" for r, k in zip(kept, keep, strict=True) if k],
-                                  hovertemplate="%{hovertext}<br>score %{y:.3f}<extra></extra>"))
+        places = np.flatnonzero(mask & (at >= 0))
+        if len(places):
+            places = places[thinned(at[places] + jitter[places], score[places])]
+            figure.add_scatter(x=at[places] + jitter[places], y=score[places], mode="markers", name=words,
+                               marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.7},
+                               customdata=[f"{run}:{kept[i].trial}" for i in places],
+                               hovertext=[f"trial {kept[i].trial}" for i in places],
+                               hovertemplate="%{hovertext}<br>score %{y:.3f}<extra></extra>")
     medians = [(i, float(np.median(score[(at == i) & ~over]))) for i in range(len(ticks)) if ((at == i) & ~over).any()]
     for i, median in medians:
         figure.add_shape(type="line", x0=i - 0.35, x1=i + 0.35, y0=median, y1=median,

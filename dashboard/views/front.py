@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
@@ -12,11 +12,22 @@ from dashboard import session
 from dashboard.estimates import with_estimate
 from dashboard.figures import front as figures
 from dashboard.figures import growth, published
-from dashboard.figures.palette import MANY
+from dashboard.figures.thin import MANY
 from dashboard.load import Snapshot
 from dashboard.state import EXTRAS, OVER, X_AXES, Y_AXES, Ref, View
 from dashboard.views import live, parts
 from nas.difference import nearest_preset
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+TABLE = """<style>
+.stHtml:has(.front-table) { max-height: 28rem; overflow: auto }
+.front-table { border-collapse: collapse; width: 100%; font-size: 0.875rem; font-variant-numeric: tabular-nums }
+.front-table :is(th, td) { text-align: left; padding: 0.25rem 0.6rem; border-bottom: 1px solid rgb(128 128 128 / 25%) }
+.front-table :is(th, td:not(:last-child)) { white-space: nowrap }
+.front-table td:last-child { min-width: 18rem }
+</style>"""
 
 
 def show() -> None:
@@ -29,24 +40,42 @@ def show() -> None:
         live.controls(runs)
     first, view = runs[0], session.view()
     budget = session.budget(first)
-    st.markdown(f"#### {parts.plain(figures.in_words(first.frame, view, budget))}")
+    words = figures.in_words(first.frame, view, budget)
+    st.markdown(f"#### {parts.plain(words)}")
     _controls(first, view, budget)
     with st.spinner("Working out what no run measures"):
         frames = {run.name: with_estimate(with_estimate(run.frame, view.x), view.y) for run in runs}
-    focus = frames[first.name]
-    left, right = st.columns([7, 3])
-    with left:
-        figure = figures.front_figure(frames, view, budget)
-        st.plotly_chart(figure, key="front_chart", on_select=_clicked, selection_mode=("points", "box"),
-                        config={"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "resetScale2d"]},
-                        alt=figures.in_words(first.frame, view, budget))
-        _zoom(focus, view, budget)
-        _left_out(focus, view)
-    with right:
-        _choice(runs, focus, view, budget)
-    _table(focus, view, budget)
+    rows = figures.front_rows(frames[first.name], view, budget)
+    figure = figures.front_figure(frames, view, budget, first.budgets)
+    _decide(runs, frames, rows, figure, words, _around(view))
+    _table(rows)
     _growth(runs, budget)
     _published(view, runs)
+
+
+def _around(view: View) -> View:
+    """What a click changes nothing of: what was published rings the choice, but is closed at first."""
+    return view.replace(pick=view.pick if st.session_state.get("published") else None, compare=())
+
+
+@st.fragment
+def _decide(runs: list[Snapshot], frames: dict[str, pd.DataFrame], rows: pd.DataFrame, figure: go.Figure, words: str,
+            around: View) -> None:
+    """Chart and choice: a click draws these anew and leaves the rest of the page."""
+    view = session.view()
+    if _around(view) != around:
+        st.rerun()
+    budget = session.budget(runs[0])
+    left, right = st.columns([7, 3])
+    with left:
+        st.plotly_chart(figures.with_ring(figure, frames, view), key="front_chart", on_select=_clicked,
+                        selection_mode=("points", "box"), alt=words,
+                        config={"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "resetScale2d"]})
+        _zoom(rows, view, budget)
+        _left_out(frames[runs[0].name], view)
+    with right:
+        _choice(runs, rows, view, budget)
+    session.settle()
 
 
 def _clicked() -> None:
@@ -64,10 +93,10 @@ def _clicked() -> None:
             session.pick(ref)
 
 
-def _zoom(frame: pd.DataFrame, view: View, budget: float) -> None:
+def _zoom(rows: pd.DataFrame, view: View, budget: float) -> None:
     """The zoom is part of the view, so that it outlives new trials, a click and a copied link."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        near = figures.around_front(frame, view, budget)
+        near = figures.around_front(rows, view, budget)
         st.button("Zoom to the front", key="zoom_front", icon=":material/zoom_in:",
                   disabled=near in (None, view.window), on_click=session.update, kwargs={"window": near})
         st.button("Show everything", key="zoom_out", icon=":material/zoom_out_map:", disabled=view.window is None,
@@ -84,6 +113,10 @@ def _controls(run: Snapshot, view: View, budget: float) -> None:
     with slider:
         session.bound(st.slider, "Budget (ms)", "budget_ms", key="budget_slider", min_value=low, max_value=high,
                       step=step, value=budget, format="%g")
+        if len(run.budgets) > 1:
+            session.bound(st.pills, "Budgets of this run", "budget_ms", key="budget_choice", options=run.budgets,
+                          value=budget if budget in run.budgets else None, label_visibility="collapsed",
+                          format_func=lambda ms: f"{ms:g} ms")
     with number:
         session.bound(st.number_input, "Budget (ms), typed", "budget_ms", key="budget_number", min_value=step / 100,
                       step=step * 10, value=budget, format="%g", label_visibility="collapsed")
@@ -133,8 +166,7 @@ def _left_out(frame: pd.DataFrame, view: View) -> None:
     st.caption(" ".join(notes))
 
 
-def _choice(runs: list[Snapshot], frame: pd.DataFrame, view: View, budget: float) -> None:
-    rows = figures.front_rows(frame, view, budget)
+def _choice(runs: list[Snapshot], rows: pd.DataFrame, view: View, budget: float) -> None:
     options = [ref for text in figures.refs(rows) if (ref := Ref.parse(text))]
     if view.pick and view.pick not in options:
         options.append(view.pick)
@@ -147,18 +179,10 @@ def _choice(runs: list[Snapshot], frame: pd.DataFrame, view: View, budget: float
     parts.card(view.pick, runs, budget)
 
 
-def _table(frame: pd.DataFrame, view: View, budget: float) -> None:
-    rows = figures.front_rows(frame, view, budget)
+def _table(rows: pd.DataFrame) -> None:
+    """In HTML, which readers of screens walk cell by cell, and which a keyboard is not caught in."""
     st.markdown("##### The front as a table")
-    shown = parts.front_table(rows)
-    st.dataframe(shown, hide_index=True, key="front_table", on_select=lambda: _row(rows), selection_mode="single-row",
-                 column_config=parts.COLUMNS, height=min(420, 38 + 35 * max(1, len(shown))))
-
-
-def _row(rows: pd.DataFrame) -> None:
-    chosen = st.session_state["front_table"]["selection"]["rows"]
-    if chosen and chosen[0] < len(rows):
-        session.pick(Ref.parse(figures.refs(rows)[chosen[0]]))
+    st.html(TABLE + parts.front_table(rows).to_html(index=False, border=0, classes="front-table"))  # text is escaped
 
 
 @st.cache_data(show_spinner=False, max_entries=32)

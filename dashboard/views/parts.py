@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -33,9 +32,9 @@ def axes(known: dict[str, str], frame: pd.DataFrame) -> list[str]:
 def state_of(runs: list[Snapshot]) -> None:
     """One line a run: its state, its counts, and what it was measured on."""
     for run in runs:
-        counts = Counter(run.frame.outcome)
-        origin = "predicted" if set(run.frame.origin.dropna()) == {"predicted"} else "measured"
-        words = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in OUTCOMES if counts[name])
+        counts = run.frame.outcome.value_counts()
+        origin = "predicted" if set(run.frame.origin.dropna().unique()) == {"predicted"} else "measured"
+        words = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in OUTCOMES if counts.get(name))
         minutes = float(run.meta.get("elapsed_s", 0.0)) / 60
         demo = ":orange-badge[demonstration: every latency and score comes from a formula] "
         st.caption((demo if run.meta.get("synthetic") else "") + f"**{plain(run.name)}** {plain(run.state)}"
@@ -45,10 +44,17 @@ def state_of(runs: list[Snapshot]) -> None:
 
 
 def front_table(rows: pd.DataFrame) -> pd.DataFrame:
-    shown = rows[["trial", "preset", "latency_ms", "ci_low_ms", "ci_high_ms", "score", "score_sd", "params_m", "gmacs",
-                  "confirmed", "words"]].copy()
-    shown["preset"] = [name.upper() if isinstance(name, str) else "" for name in rows.preset]
-    return shown
+    """The front for readers: one row a configuration."""
+    def spread(low: str, high: str) -> list[str]:
+        return [f"{a:.3f} to {b:.3f}" for a, b in zip(rows[low], rows[high], strict=True)]
+
+    return pd.DataFrame({
+        "trial": rows.trial, "preset": rows.preset.fillna("").str.upper(),
+        "latency ms": rows.latency_ms.map("{:.3f}".format),
+        "95 %": spread("ci_low_ms", "ci_high_ms"), "score": rows.score.map("{:.3f}".format),
+        "± sd": rows.score_sd.map(lambda sd: f"{sd:.3f}" if sd == sd else ""),
+        "confirmed": ["yes" if one else "no" for one in rows.confirmed], "params M": rows.params_m.map("{:.2f}".format),
+        "GMACs": rows.gmacs.map("{:.3f}".format), "configuration": rows.words})
 
 
 SCORES = {"confirmed": "proxy score, mean of seeds", "posterior": "proxy score, all trials together",

@@ -81,8 +81,9 @@ def locate(run: str | None, root: str | None) -> tuple[str, Path]:
     return path.name, path.parent
 
 
-def command(port: int, *, browser: bool) -> list[str]:
-    """Streamlit on this machine only, with its protections on whatever a config.toml says."""
+def command(port: int, *, browser: bool, app: Path | None = None) -> list[str]:
+    """Streamlit on this machine only, with its protections on whatever a config.toml says. Another `app` than the
+    dashboard's is served by Streamlit alone."""
     import dashboard as package
 
     flags = {
@@ -91,9 +92,9 @@ def command(port: int, *, browser: bool) -> list[str]:
         "server.maxUploadSize": 1, "browser.gatherUsageStats": False, "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none", "theme.light.primaryColor": "#0072B2", "theme.dark.primaryColor": "#56B4E9",
     }
-    app = Path(package.__file__).parent / "app.py"
     # -P: no module is ever imported from the folder of the runs.
-    return [sys.executable, "-P", "-m", "streamlit", "run", str(app),
+    return [sys.executable, "-P", "-m", "streamlit" if app else "dashboard.server",
+            "run", str(app or Path(package.__file__).parent / "app.py"),
             *(f"--server.allowedHosts={host}" for host in ("localhost", ADDRESS)),
             *(f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in flags.items())]
 

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dashboard import demo
 from dashboard.figures import front, growth
+from dashboard.figures.thin import MANY, thinned
 from dashboard.load import Reader
 from dashboard.state import Ref, View
 from nas.run import Run
@@ -25,15 +27,24 @@ def trace(figure, name: str):
     return next(t for t in figure.data if t.name == name)
 
 
-def test_the_front_is_the_run_s_own(root: Path, frame: pd.DataFrame) -> None:
-    points = Run.open(root / "demo").front()["points"]
-    assert front.front_rows(frame, VIEW, BUDGET).trial.tolist() == [p["trial"] for p in points]
-    figure = front.front_figure({"demo": frame}, VIEW, BUDGET)
-    for name, confirmed in (("front", False), ("front, confirmed", True)):
+@pytest.mark.parametrize("budget", [BUDGET, 1.2, 0.9])
+@pytest.mark.parametrize("name", ["demo", "single"])
+def test_the_front_is_the_run_s_own(root: Path, budget: float, name: str) -> None:
+    """What `search.py front` prints, of a run whose finalists are confirmed and of one where none is."""
+    path = root / name if name == "demo" else demo.make(root.parent / f"single-{budget}", 20, finalists=0).path
+    frame = Reader(path).read().frame
+    points = Run.open(path).front(budget)["points"]
+    assert front.front_rows(frame, VIEW, budget).trial.tolist() == [p["trial"] for p in points]
+    assert front.in_words(frame, VIEW, budget).startswith(f"{len(points)} ")
+    figure = front.front_figure({name: frame}, VIEW, budget)
+    for label, confirmed, symbol in (("front", False, "circle-open"), ("front, confirmed", True, "circle")):
         kept = [p for p in points if p["confirmed"] == confirmed]
+        assert bool(kept) == any(t.name == label for t in figure.data)
         if kept:
-            drawn = trace(figure, name)
-            assert list(drawn.customdata) == [f"demo:{p['trial']}" for p in kept]
+            drawn = trace(figure, label)
+            assert drawn.marker.symbol == symbol
+            assert list(drawn.customdata) == [f"{path.name}:{p['trial']}" for p in kept]
+            assert list(drawn.y) == pytest.approx([p["score"] for p in kept])
             assert list(drawn.error_x.array) == pytest.approx([p["ci_high_ms"] - p["latency_ms"] for p in kept])
 
 
@@ -60,8 +71,15 @@ def test_predicted_latencies_are_never_drawn_as_measured(frame: pd.DataFrame) ->
 
 
 def test_the_choice_is_a_ring(frame: pd.DataFrame) -> None:
-    ring = trace(front.front_figure({"demo": frame}, VIEW.replace(pick=Ref("", "t8")), BUDGET), "chosen")
-    assert ring.x[0] == frame[frame.preset == "t8"].latency_ms.item()
+    figure = front.front_figure({"demo": frame}, VIEW, BUDGET)
+    others = len(figure.data)
+    for pick, row in ((Ref("", "t8"), frame.preset == "t8"), (Ref("demo", "3"), frame.trial == 3)):
+        ring = trace(front.with_ring(figure, {"demo": frame}, VIEW.replace(pick=pick)), "chosen")
+        assert ring.x[0] == frame[row].latency_ms.item()
+        assert len(figure.data) == others + 1
+    predicted = front.refs(frame[frame.origin == "predicted"])[0]
+    for pick in (None, Ref("gone", "1"), Ref.parse(predicted)):
+        assert len(front.with_ring(figure, {"demo": frame}, VIEW.replace(pick=pick)).data) == others
 
 
 def test_text_of_a_run_stays_text(frame: pd.DataFrame) -> None:
@@ -77,28 +95,49 @@ def many(frame: pd.DataFrame) -> pd.DataFrame:
                         score=found.score * rng.uniform(0.9, 1.1, len(found)), trial=range(len(found)))
 
 
-def test_many_points_are_drawn_with_webgl_and_one_for_those_over_one_another(frame: pd.DataFrame) -> None:
+def test_of_many_points_one_is_drawn_for_those_over_one_another(frame: pd.DataFrame) -> None:
     rows = many(frame)
     scored = front.candidates(rows)
     figure = front.front_figure({"demo": rows}, VIEW, BUDGET)
     drawn = trace(figure, "trials")
-    assert drawn.type == "scattergl"
-    assert 1000 < len(drawn.x) < 0.9 * len(scored)
+    assert 0.5 * MANY < len(drawn.x) <= MANY < len(scored)
     on_front = front.front_rows(rows, VIEW, BUDGET)
     assert sum(len(t.x) for t in figure.data if t.name in ("front", "front, confirmed")) == len(on_front)
     x, y = np.array(drawn.x, float), np.array(drawn.y, float)
     for one in scored.sample(40, random_state=0).itertuples():  # nothing is far from what stands for it
         assert np.min(np.hypot(np.log(x / one.latency_ms), 2 * (y - one.score))) < 0.05
+    by_trial = scored.set_index("trial")
+    for ref, ms, score in zip(drawn.customdata, drawn.x, drawn.y, strict=True):  # and each is itself
+        assert (ms, score) == tuple(by_trial.loc[int(ref.rpartition(":")[2]), ["latency_ms", "score"]])
 
 
 def test_a_zoom_parts_the_points(frame: pd.DataFrame) -> None:
     rows = front.candidates(many(frame))
     window = (1.0, 1.1, 0.62, 0.66)
     inside = rows[rows.latency_ms.between(*window[:2]) & rows.score.between(*window[2:])]
-    shown = front.thinned(rows, VIEW.replace(window=window))
-    assert set(shown.trial) <= set(inside.trial)
+    figure = front.front_figure({"demo": rows}, VIEW.replace(window=window), BUDGET)
+    shown = [ref.rpartition(":")[2] for ref in trace(figure, "trials").customdata]
+    assert set(map(int, shown)) <= set(inside.trial)
     assert len(shown) > 0.8 * len(inside)
-    assert len(front.thinned(rows.head(900), VIEW)) == 900
+
+
+def test_few_points_are_all_drawn() -> None:
+    x, y = np.random.default_rng(0).random((2, 2 * MANY))
+    assert len(thinned(x[:MANY], y[:MANY])) == MANY
+    kept = thinned(x, y)
+    assert 0.5 * MANY < len(kept) <= MANY
+    assert (np.diff(kept) > 0).all()
+    y[:5] = np.nan
+    assert not set(range(5)) & set(thinned(x, y)) | set(range(5)) & set(thinned(x[:50], y[:50]))
+    assert 2 * MANY - 1 in thinned(np.append(x[:-1], x[9]), np.append(y[:-1], y[9]))  # of two alike the latest
+
+
+def test_further_budgets_are_thin_lines(frame: pd.DataFrame) -> None:
+    figure = front.front_figure({"demo": frame}, VIEW, BUDGET, [0.8, 1.1, BUDGET])
+    lines = {shape.x0: shape.line.width for shape in figure.layout.shapes if shape.type == "line"}
+    assert set(lines) == {0.8, 1.1, BUDGET}
+    assert lines[0.8] == lines[1.1] < lines[BUDGET]
+    assert [note.text for note in figure.layout.annotations] == ["budget 1.5 ms", "0.8 ms", "1.1 ms"]
 
 
 def test_two_runs_share_a_chart(root: Path, frame: pd.DataFrame) -> None:
@@ -153,7 +192,7 @@ def test_estimates_stand_on_axes_of_their_own(frame: pd.DataFrame) -> None:
     for other in (VIEW, both.replace(y="score"), both.replace(x="latency_ms")):
         drawn = front.front_figure({"demo": rows}, other.replace(show=("published",)), BUDGET)
         assert not [t for t in drawn.data if t.name and "as published" in t.name]
-    assert front.around_front(rows, both, BUDGET) is not None
+    assert front.around_front(front.front_rows(rows, both, BUDGET), both, BUDGET) is not None
 
 
 def test_an_anchor_without_a_score_has_its_place(frame: pd.DataFrame) -> None:
