@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvit.config import FastViTConfig
 from nas.front import hypervolume, pareto
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def measure_again(run: Run, chosen: Sequence[TrialRecord]) -> None:
     from nas.difference import nearest_preset
     from nas.latency import measure_many
 
-    configs = {r.config_key: FastViTConfig.from_dict(r.config) for r in chosen if r.config and r.config_key}
+    configs = {r.config_key: r.architecture for r in chosen if r.config and r.config_key}
     for config in list(configs.values()):
         preset = PRESETS[nearest_preset(config)]
         configs.setdefault(preset.key(), preset)
@@ -141,7 +140,7 @@ def update_posterior(run: Run) -> None:
     if not model.ready:
         return
     known = [r for r in records if r.config and r.scores and r.outcome in ("complete", "stopped_early")]
-    mean, sd = model.predict([FastViTConfig.from_dict(r.config) for r in known if r.config])
+    mean, sd = model.predict([r.architecture for r in known])
     run.set_attr(POSTERIOR_ATTR, {"steps": steps, "noise_sd": round(model.noise_sd, 5), "trials": {
         str(r.trial): [round(float(m), 5), round(float(s), 5)] for r, m, s in zip(known, mean, sd, strict=True)}})
 

@@ -91,7 +91,7 @@ class Proposer:
             return self.random(predict_ms, known)
         # What others are at counts as if it had ended as expected, so that workers do not all try the same corner.
         others = [r for r in records if r.outcome == "running" and r.config and not r.scores]
-        configs = [FastViTConfig.from_dict(r.config) for r in (*scored, *others)]
+        configs = [r.architecture for r in (*scored, *others)]
         mean, _ = self.surrogate.predict(configs)
         ms = np.concatenate([[r.latency_ms for r in scored], predict_ms(configs[len(scored):])])
         on_front = pareto(np.where(ms <= self.budget_ms, ms, np.nan), mean)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fastvit.config import FastViTConfig
@@ -76,9 +77,15 @@ class TrialRecord:
             return *self.posterior, "posterior"
         return self.score, self.score_sd, None if self.score is None else "run"
 
+    @cached_property
+    def architecture(self) -> FastViTConfig:
+        """`config`, read once: every proposal asks for those of all trials."""
+        assert self.config is not None, "a model of timm has none"
+        return FastViTConfig.from_dict(self.config)
+
     @property
     def words(self) -> str:
-        return FastViTConfig.from_dict(self.config).describe() if self.config else (self.anchor or "")
+        return self.architecture.describe() if self.config else (self.anchor or "")
 
     def row(self) -> dict[str, Any]:
         """The flat form: one row of a table, without curves and samples."""

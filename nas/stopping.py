@@ -37,7 +37,7 @@ def dominated(config: FastViTConfig, score: float, steps: int, latency_ms: float
     if surrogate.ready and finished:
         from scipy.stats import norm
 
-        mean, sd = surrogate.predict([config, *(FastViTConfig.from_dict(r.config) for r in finished if r.config)])
+        mean, sd = surrogate.predict([config, *(r.architecture for r in finished)])
         sure = norm.cdf((mean[1:] - mean[0]) / np.hypot(sd[1:], sd[0]))
         best = int(sure.argmax())
         if sure[best] < SURE:

@@ -59,7 +59,7 @@ def evidence(records: Iterable[Any]) -> list[Evidence]:
     found = {}
     for record in records:
         if record.config and record.reused_from is None:
-            config = FastViTConfig.from_dict(record.config)
+            config = record.architecture
             further = (record.confirmed or {}).get("runs", [])[1:]
             for run, scores in enumerate([record.scores, *(one["scores"] for one in further)]):
                 for rung in scores:
