@@ -144,7 +144,7 @@ def status(args: argparse.Namespace) -> int:
     for outcome, count in found["trials"].items():
         print(f"  {outcome.replace('_', ' '):<14}{count:>6}")
     for reason, count in found["failures"].items():
-        print(f"    {count} failed: {reason}")
+        print(f"    {count} x {reason}")
     return 0
 
 

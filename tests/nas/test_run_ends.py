@@ -100,7 +100,7 @@ def test_five_failures_alike_end_the_run(tmp_path: Path) -> None:
     status = Run.open(path).status()
     assert status["failures"]["ZeroDivisionError: the cable is out"] >= 5
     assert status["trials"]["failed"] < 60
-    assert "failed: ZeroDivisionError: the cable is out" in search("status", path).stdout
+    assert " x ZeroDivisionError: the cable is out" in search("status", path).stdout
     failed = next(r for r in Run.open(path).records() if r.outcome == "failed")
     assert failed.traceback is not None
     assert "stand_in.py" in failed.traceback
