@@ -19,7 +19,6 @@ from dashboard import session
 from dashboard.figures.front import front_figure
 from dashboard.load import snapshot
 from dashboard.state import View, find_runs
-from dashboard.views import compare, configuration, export, front, space, trials  # noqa: F401
 from nas.errors import UsageError
 
 

@@ -12,9 +12,11 @@ from dashboard import session
 from dashboard.figures import space as figures
 from dashboard.importance import AT_LEAST, Importance, Share, importance, label, places
 from dashboard.load import Snapshot
+from dashboard.predict import MOST
 from dashboard.state import TARGETS, Ref
 from dashboard.views import parts
-from nas.latency.size_law import SizeLaw
+from nas.latency.predictor import Predictor
+from nas.latency.protocol import Setting
 from space import SearchSpace
 
 DRAWS, SEED = 1000, 0
@@ -33,12 +35,11 @@ def importance_of(version: str, target: str, _run: Snapshot) -> Importance | Non
 
 @st.cache_resource(show_spinner="Drawing configurations from the space", max_entries=16)
 def latencies_of(version: str, _run: Snapshot) -> np.ndarray | None:
-    """Latencies of random configurations by the size law that the run's own measurements fit."""
-    law = SizeLaw(int(_run.meta["resolution"]))
-    law.fit([r for r in _run.records if r.anchor is None][:400])
+    """Latencies of random configurations, predicted from the run's own measurements."""
+    model = Predictor(_run.meta["device"], Setting(int(_run.meta["resolution"])))
+    model.update([r for r in _run.records if r.origin == "measured"][-MOST:])
     space, rng = space_of(_run.meta["space"]["toml"]), np.random.default_rng(SEED)
-    found = [law.predict(space.sample(rng)) for _ in range(DRAWS)]
-    return None if found[0] is None else np.array(found, float)
+    return model.predict([space.sample(rng) for _ in range(DRAWS)])[0] if model.ready else None
 
 
 def show() -> None:
@@ -117,4 +118,4 @@ def _share(version: str, run: Snapshot, space: SearchSpace, budget: float) -> No
     share = Share(found, budget)
     words = figures.share_words(share, space.size())
     st.plotly_chart(figures.share_figure(share), key="share", config=_CHART, alt=words)
-    st.caption(words + " Predicted by the size law fitted to this run's measurements; move the budget on the Front.")
+    st.caption(words + " Predicted from this run's own measurements; move the budget on the Front.")

@@ -9,8 +9,9 @@ import streamlit as st
 
 from dashboard.figures import detail
 from dashboard.load import Snapshot
-from dashboard.predict import Predictor
+from dashboard.predict import Forecast
 from dashboard.views import parts
+from dashboard.views.space import space_of
 from dashboard.what_if import changed, choices
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
@@ -20,48 +21,48 @@ from space import SearchSpace
 
 
 @st.cache_resource(show_spinner="Learning from the run's trials", max_entries=8)
-def predictor(version: str, _run: Snapshot) -> Predictor:
-    space = SearchSpace.from_toml(_run.meta["space"]["toml"])
-    return Predictor.fit(_run.records, space, int(_run.meta["resolution"]))
+def forecast(version: str, _run: Snapshot) -> Forecast:
+    return Forecast.fit(_run.meta, _run.records)
 
 
 def show(run: Snapshot, config: FastViTConfig, record: TrialRecord | None) -> None:
     st.markdown("##### What if")
-    known = predictor(f"{run.path}/{len(run.records) // (1 if run.state != 'running' else 10)}", run)
-    if config not in known.space:
-        st.caption(f"This configuration is outside of the run's space {parts.plain(known.space.name)}: nothing can be "
+    space = space_of(run.meta["space"]["toml"])
+    if config not in space:
+        st.caption(f"This configuration is outside of the run's space {parts.plain(space.name)}: nothing can be "
                    "predicted from here.")
         return
+    known = forecast(f"{run.path}/{len(run.records) // (1 if run.state != 'running' else 10)}", run)
     st.caption(known.words)
-    _configurator(run, config, known)
-    _neighbours(config, known, float(run.meta["budget_ms"]))
+    _configurator(run, config, known, space)
+    _neighbours(config, known, space, float(run.meta["budget_ms"]))
 
 
 @st.fragment
-def _configurator(run: Snapshot, start: FastViTConfig, known: Predictor) -> None:
+def _configurator(run: Snapshot, start: FastViTConfig, known: Forecast, space: SearchSpace) -> None:
     if st.session_state.get("what_if_from") != start:
         st.session_state["what_if_from"] = st.session_state["what_if"] = start
     config: FastViTConfig = st.session_state["what_if"]
     _prediction(start, config, known, run)
-    _send(run, config, start, known)
+    _send(run, config, start, space)
     columns = st.columns(4)
     for column, title in zip(columns, ("Stage 1", "Stage 2", "Stage 3", "Stage 4"), strict=True):
         column.markdown(f"**{title}**")
-    for choice in choices(known.space, config):
+    for choice in choices(space, config):
         key = f"what_if_{choice.field}_{choice.index}"
         st.session_state[key] = choice.value
 
         def take(key: str = key, field: str = choice.field, index: int = choice.index) -> None:
             now = st.session_state["what_if"]
-            st.session_state["what_if"] = changed(known.space, now, field, index, st.session_state[key])
+            st.session_state["what_if"] = changed(space, now, field, index, st.session_state[key])
 
         # A patch embedding stands before a stage: the first one before stage 2.
         at = choice.index + (choice.field == "patch_kernels")
         columns[at].selectbox(f"{choice.label}, stage {at + 1}", choice.options, key=key, on_change=take)
 
 
-def _prediction(start: FastViTConfig, config: FastViTConfig, known: Predictor, run: Snapshot) -> None:
-    resolution, classes = known.resolution, int(run.meta.get("num_classes", 1000))
+def _prediction(start: FastViTConfig, config: FastViTConfig, known: Forecast, run: Snapshot) -> None:
+    resolution, classes = int(run.meta["resolution"]), int(run.meta.get("num_classes", 1000))
     before, after = known.guess([start, config])
     old, new = cost(start, resolution, classes), cost(config, resolution, classes)
     latency, score, params, macs = st.columns(4)
@@ -91,13 +92,13 @@ def _metric(label: str, value: float | None, sd: float | None, before: float | N
     st.metric(label, f"{value:.3f} ± {sd:.3f}{unit}", delta, delta_color="inverse" if inverse else "normal")
 
 
-def _send(run: Snapshot, config: FastViTConfig, start: FastViTConfig, known: Predictor) -> None:
+def _send(run: Snapshot, config: FastViTConfig, start: FastViTConfig, space: SearchSpace) -> None:
     tried = next((r for r in run.records if r.config_key == config.key() and r.outcome != "failed"), None)
     left, middle, right = st.columns([1, 1, 3], vertical_alignment="center")
     if left.button("Send to the run", type="primary", disabled=tried is not None, key="what_if_send", width="stretch",
                    help="Puts this configuration in the run's queue; the search measures and trains it next."):
         with st.spinner("Writing to the run's journal"):
-            sent = send(run, known.space, config)
+            sent = send(run, space, config)
         right.success(sent)
     if middle.button("Start over", disabled=config == start, key="what_if_reset", width="stretch"):
         st.session_state["what_if"] = start
@@ -115,8 +116,8 @@ def send(run: Snapshot, space: SearchSpace, config: FastViTConfig) -> str:
     return f"In the queue. The run is {run.state}; `python search.py resume {run.path} --trials 1` evaluates it."
 
 
-def _neighbours(config: FastViTConfig, known: Predictor, budget: float) -> None:
-    near = known.space.neighbours(config)
+def _neighbours(config: FastViTConfig, known: Forecast, space: SearchSpace, budget: float) -> None:
+    near = space.neighbours(config)
     guesses = known.guess([config, *near])
     rows: list[dict[str, Any]] = [{"change": in_words(other, config), **guess}
                                   for other, guess in zip(near, guesses[1:], strict=True) if guess["score"] is not None]

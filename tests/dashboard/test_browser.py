@@ -217,10 +217,10 @@ FOCUS = """() => { const e = document.activeElement;
 
 
 def tab_to(page: Any, words: str, key: str = "Tab") -> None:
-    """Press `key` until the button or field that has the focus is called `words`."""
+    """Press `key` until the button or field that has the focus is called `words`, a regular expression."""
     for _ in range(250):
         page.keyboard.press(key)
-        if words.lower() in page.evaluate(FOCUS).lower():
+        if re.search(words, page.evaluate(FOCUS), re.IGNORECASE):
             return
     pytest.fail(f"the keyboard does not reach {words!r}")
 
@@ -236,15 +236,23 @@ def test_the_whole_way_by_keyboard(page: Any) -> None:
         page.keyboard.press(key)
     page.wait_for_function("() => location.search.includes('pick=')")
     settle(page)
-    tab_to(page, "Look closer")
+    turn(page, "Trials")
+    page.locator("[data-testid=stDataFrame]").first.wait_for()
+    tab_to(page, "Download as CSV")  # into the grid, and
+    tab_to(page, "Look closer")  # out of it again
     page.keyboard.press("Enter")
     page.wait_for_function("() => location.search.includes('page=configuration')")
     settle(page)
-    open_page(page, "?run=demo")
-    tab_to(page, "show_chart")  # the chosen entry of the navigation, by its icon: arrows go on from it
-    tab_to(page, "Export", "ArrowRight")
-    page.keyboard.press("Space")
+    turn(page, "Export")
     page.get_by_text("Name of the variant").wait_for()
+
+
+def turn(page: Any, there: str) -> None:
+    """From page to page: Tab reaches one entry of the navigation, which are told by their icons; arrows go on."""
+    tab_to(page, "show_chart|account_tree|table_rows")
+    tab_to(page, there, "ArrowRight")
+    page.keyboard.press("Space")
+    settle(page)
 
 
 def test_text_of_a_run_stays_text(page: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +13,7 @@ import pytest
 from dashboard import drawing
 from dashboard.figures import detail
 from dashboard.load import Reader, Snapshot
-from dashboard.predict import Predictor
+from dashboard.predict import Forecast
 from dashboard.views.what_if import send
 from dashboard.what_if import changed, choices
 from fastvit.config import FastViTConfig
@@ -76,21 +78,25 @@ def test_what_confirming_found_is_said(run: Snapshot) -> None:
 
 
 def test_predictions_beat_the_null_and_say_so(run: Snapshot) -> None:
-    known = Predictor.fit(run.records, SPACE, 64)
-    assert known.latency is not None
-    assert known.score is not None
-    assert known.latency.error < known.latency.null_error
-    assert known.score.error < known.score.null_error
-    assert "leave-one-out error" in known.words
+    known = Forecast.fit(run.meta, run.records)
+    said = [float(word) for word in re.findall(r"(\d+\.\d+)(?= %| \(|\))", known.words)]
+    assert len(said) == 4
+    assert said[0] < said[1]  # latency, and by size alone
+    assert said[2] < said[3]  # score, and always the mean
     near, far = known.guess([PRESETS["t8"], SPACE.corners()[1]])
     assert near["latency_ms"] == pytest.approx(1.0, rel=0.1)
     assert (far["latency_sd"] or 0) / (far["latency_ms"] or 1) > (near["latency_sd"] or 0) / (near["latency_ms"] or 1)
+    assert (far["score_sd"] or 0) > (near["score_sd"] or 0) > 0
 
 
-def test_too_few_trials_predict_nothing() -> None:
-    known = Predictor.fit([], SPACE, 64)
+def test_too_few_trials_predict_nothing(run: Snapshot) -> None:
+    known = Forecast.fit(run.meta, [])
     assert known.guess([PRESETS["t8"]])[0]["score"] is None
     assert "nothing can be predicted" in known.words
+    once = [replace(r, confirmed=None) for r in run.records[:7]]
+    some = Forecast.fit(run.meta, once)  # measured enough, trained too little
+    assert some.guess([PRESETS["t8"]])[0]["latency_ms"] is not None
+    assert some.guess([PRESETS["t8"]])[0]["score"] is None
 
 
 def test_every_change_stays_in_the_space() -> None:

@@ -105,9 +105,13 @@ def test_markdown_reads_it_as_text(text: str) -> None:
             assert safe[at - 1] == "\\"
 
 
-def test_no_torch_and_no_timm_in_the_dashboard() -> None:
-    code = ("import sys, dashboard.session, dashboard.importance, dashboard.exporting, dashboard.predict\n"
+def test_no_torch_and_no_timm_in_the_dashboard(root: Path) -> None:
+    code = ("import sys, pathlib, dashboard.server, dashboard.importance, dashboard.exporting\n"
             "from dashboard.views import compare, configuration, export, front, space, trials, what_if\n"
+            "from dashboard.load import Reader\n"
+            "from dashboard.predict import Forecast\n"
             "export.lacking.__wrapped__()\n"
+            f"run = Reader(pathlib.Path({str(root / 'demo')!r})).read()\n"
+            "assert Forecast.fit(run.meta, run.records).score.ready\n"
             "sys.exit(len({'torch', 'timm', 'coremltools', 'onnxruntime'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=PROJECT).returncode == 0
