@@ -158,9 +158,10 @@ def _on_axis(frame: pd.DataFrame, view: View) -> pd.DataFrame:
 
 def _budget_line(figure: go.Figure, ms: float, view: View, *, chosen: bool) -> None:
     figure.add_vline(x=ms, line={"color": GREEN, "dash": "dash" if chosen else "dot", "width": 1.5 if chosen else 0.8})
-    figure.add_annotation(x=np.log10(ms) if view.log else ms, y=1, yref="paper", yanchor="bottom", showarrow=False,
-                          text=f"budget {ms:g} ms" if chosen else f"{ms:g} ms",
-                          font={"color": GREEN} if chosen else {"color": GREEN, "size": 10})
+    # The further ones are named at the foot, where they cannot meet the chosen one's name.
+    place = {"y": 1, "text": f"budget {ms:g} ms"} if chosen else {"y": 0, "text": f"{ms:g} ms", "xanchor": "left"}
+    figure.add_annotation(x=np.log10(ms) if view.log else ms, yref="paper", yanchor="bottom", showarrow=False,
+                          font={"color": GREEN, "size": 12 if chosen else 10}, **place)
 
 
 def _anchors(figure: go.Figure, rows: pd.DataFrame, view: View, floor: float) -> list[float]:

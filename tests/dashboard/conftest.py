@@ -26,7 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     demo.make(folder / "elsewhere", 3, seed=3).update(device="another", state="finished")
     hostile(folder / "hostile *run* <b>x")
-    demo.make(folder / "other", 12, seed=2)
+    demo.make(folder / "other", 12, seed=2).update(budgets=[0.8, 1.1, 1.5])
     demo.make(folder / "demo", 40, budget_ms=BUDGET_MS)
     (folder / ".streamlit").mkdir()
     (folder / ".streamlit" / "config.toml").write_text('[theme]\nbase = "dark"\n[server]\nenableStaticServing = true\n')

@@ -41,6 +41,20 @@ def test_the_budget_moves(app: AppTest) -> None:
     assert app.slider(key="budget_slider").value == pytest.approx(1.1)
 
 
+def test_one_of_several_budgets_is_chosen(app: AppTest) -> None:
+    app.query_params["run"] = ["other"]
+    app.run()
+    choice = app.pills(key="budget_choice")
+    assert choice.options == ["0.8 ms", "1.1 ms", "1.5 ms"]
+    assert choice.value == 1.5
+    choice.set_value(1.1).run()
+    assert not app.exception
+    assert "under 1.1 ms" in words(app)
+    app.number_input(key="budget_number").set_value(0.9).run()
+    assert app.pills(key="budget_choice").value is None
+    assert not app.exception
+
+
 def test_a_link_restores_the_view(app: AppTest) -> None:
     app.query_params["run"] = ["demo", "../etc"]
     app.query_params["pick"] = "demo:3"
