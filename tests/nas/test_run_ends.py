@@ -70,19 +70,19 @@ def test_a_signal_ends_cleanly_and_resume_goes_on(tmp_path: Path, number: int, c
 def test_a_second_signal_aborts(tmp_path: Path) -> None:
     path = tmp_path / "run"
     begin(path, 4)
-    process = launch(path, "--trials", "4", STAND_IN_RUNG_S="60")
-    deadline = time.monotonic() + 60
+    process = launch(path, "--trials", "4", STAND_IN_RUNG_S="300")
+    deadline = time.monotonic() + 200
     while not any(r.latency for r in Run.open(path).records()):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     time.sleep(1.5)
-    assert process.poll() is None, "the current trials last a minute"
+    assert process.poll() is None, "the current trials last five minutes"
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 150
     assert "Traceback" not in err
     records = Run.open(path).records()
     assert not [r for r in records if r.outcome == "running"]

@@ -19,7 +19,7 @@ mixers = [["repmixer"], ["repmixer"], ["repmixer"], ["repmixer", "attention"]]
 """
 
 
-def search(*words: str | Path, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+def search(*words: str | Path, timeout: float = 500) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(ROOT / "search.py"), *map(str, words)], capture_output=True, text=True,
                           timeout=timeout, cwd=ROOT, check=False)
 
