@@ -18,6 +18,9 @@ mlp_ratios = [1, 2]
 mixers = [["repmixer"], ["repmixer"], ["repmixer"], ["repmixer", "attention"]]
 """
 
+# Real networks are converted, measured and trained: minutes where many processes share the cores.
+pytestmark = pytest.mark.timeout(600)
+
 
 def search(*words: str | Path, timeout: float = 500) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(ROOT / "search.py"), *map(str, words)], capture_output=True, text=True,
