@@ -28,7 +28,8 @@ def _arrow(x0: float, x1: float, y: float) -> str:
 
 def _svg(width: float, height: float, label: str, parts: list[str]) -> str:
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-            f'aria-label="{label}" style="width:100%;max-width:{width:.0f}px;height:auto;font-family:inherit">'
+            f'aria-label="{label}" style="width:100%;min-width:{min(width, 560):.0f}px;max-width:{width:.0f}px;'
+            'height:auto;font-family:inherit">'
             f'<title>{label}</title>{"".join(parts)}</svg>')
 
 

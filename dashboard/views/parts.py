@@ -106,4 +106,4 @@ def card(ref: Ref, runs: list[Snapshot], budget_ms: float, *, wide: bool = False
 
 def picture(svg: str) -> None:
     """Drawn from a validated configuration alone; inline, so that it takes the theme's colours."""
-    st.markdown(f"<div>{svg}</div>", unsafe_allow_html=True)
+    st.markdown(f'<div style="overflow-x:auto">{svg}</div>', unsafe_allow_html=True)
