@@ -58,22 +58,23 @@ class Clock:
         self.begun, self.cpu = time.perf_counter(), self._cpu()
 
     @staticmethod
-    def _cpu() -> dict[str, float]:
+    def _cpu() -> dict[tuple[str, int], float]:
         import psutil
 
-        found = {"server": 0.0, "browser": 0.0}
+        found = {}
         for process in psutil.Process().children(recursive=True):
             try:
                 kind = "server" if process.name().startswith("python") else "browser"
-                found[kind] += sum(process.cpu_times()[:2])
+                found[kind, process.pid] = sum(process.cpu_times()[:2])
             except psutil.Error:
                 continue
         return found
 
     def read(self) -> tuple[float, float, float]:
-        now = self._cpu()
-        return (time.perf_counter() - self.begun, now["server"] - self.cpu["server"],
-                now["browser"] - self.cpu["browser"])
+        spent = {"server": 0.0, "browser": 0.0}
+        for (kind, pid), seconds in self._cpu().items():  # of what ended since, nothing counts
+            spent[kind] += seconds - self.cpu.get((kind, pid), 0.0)
+        return time.perf_counter() - self.begun, spent["server"], spent["browser"]
 
 
 def median(rows: list[tuple[float, float, float]]) -> tuple[float, ...]:
