@@ -145,15 +145,21 @@ def update_posterior(run: Run) -> None:
         str(r.trial): [round(float(m), 5), round(float(s), 5)] for r, m, s in zip(known, mean, sd, strict=True)}})
 
 
+def _confirmed(records: Sequence[TrialRecord], budget_ms: float) -> list[TrialRecord]:
+    """What was confirmed and met the budget by its first measurement."""
+    return [r for r in records if r.confirmed is not None
+            and (r.confirmed["latency_before"] or {}).get("latency_ms", 0.0) <= budget_ms]
+
+
 def fell_off(records: Sequence[TrialRecord], budget_ms: float) -> list[TrialRecord]:
     """Finalists that are on the front no more, now that they are confirmed."""
     kept = {r.trial for r in front_of(records, budget_ms)}
-    return [r for r in records if r.confirmed is not None and not r.preset and r.trial not in kept]
+    return [r for r in _confirmed(records, budget_ms) if not r.preset and r.trial not in kept]
 
 
 def movement(records: Sequence[TrialRecord], budget_ms: float) -> str:
     """How much confirming moved the front, in words; empty when nothing was confirmed."""
-    every = [r for r in records if r.confirmed is not None]
+    every = _confirmed(records, budget_ms)
     done = [r for r in every if not r.preset]
     if not done:
         return ""

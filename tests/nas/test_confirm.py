@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastvit import PRESETS
-from nas.confirm import SEEDS, finalists, fold, movement
+from nas.confirm import SEEDS, fell_off, finalists, fold, movement
 from nas.run import TrialRecord
 
 
@@ -31,6 +31,9 @@ def test_a_confirmed_score_is_the_mean_over_seeds() -> None:
     assert found[0].estimate[1] == found[1].estimate[1] == pytest.approx((0.015 / SEEDS)**0.5)
     assert "0.150 above" in movement(found, 2.0)
     assert "1 fell off" in movement(found, 2.0)
+    assert [r.trial for r in fell_off(found, 2.0)] == [0]
+    assert not fell_off(found, 0.5), "they were never under it"
+    assert movement(found, 0.5) == ""
 
 
 def test_a_missing_seed_confirms_nothing() -> None:
