@@ -1,6 +1,6 @@
 """What the score is worth: reliability, validity against long runs on another task, nulls, ceiling, regret.
 
-    python benchmarks/fidelity.py [--task builtin] [--truth clutter] [--steps 240] [--long 600]
+    python benchmarks/fidelity.py [--task builtin] [--truth shapes] [--steps 240] [--long 1200]
 
 Everything is read from FastViT-Bench (nas/bench/), so that it repeats in a minute; `python -m nas.bench make` extends
 the table. Truth is the long runs' score on a task that no estimator sees. Whatever is fitted is judged on
@@ -120,9 +120,9 @@ def regret(frame: pd.DataFrame, ranks: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="builtin")
-    parser.add_argument("--truth", default="clutter")
+    parser.add_argument("--truth", default="shapes")
     parser.add_argument("--steps", type=int, default=240)
-    parser.add_argument("--long", type=int, default=600)
+    parser.add_argument("--long", type=int, default=1200)
     args = parser.parse_args()
     bench = read_bench()
     lean = bench[bench.branches == 0]

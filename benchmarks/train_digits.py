@@ -1,9 +1,9 @@
-"""Train a small variant for real and compare it with a linear model: scikit-learn's digits, and the built-in task.
+"""Train a small variant for real and compare it with a linear model: scikit-learn's digits, and drawn shapes.
 
-    python benchmarks/train_digits.py [digits] [builtin] [--out DIR]
+    python benchmarks/train_digits.py [digits] [shapes] [--out DIR]
 
 The linear model is a multinomial logistic regression on the standardised pixels of the same training images
-(8,192 of the built-in task), with the strength of its L2 penalty chosen on the validation images, which only
+(8,192 of the shapes), with the strength of its L2 penalty chosen on the validation images, which only
 flatters it.
 """
 
@@ -31,7 +31,7 @@ SMALL = FastViTConfig(depths=(1, 1, 2, 1), widths=(24, 48, 96, 128), mlp_ratios=
 # Resolution, stem stride, pixels of the linear model, images it sees, arguments of `train`.
 TASKS = {
     "digits": (32, 2, 8, 1437, ["--epochs", "12", "--lr", "3e-3"]),
-    "builtin": (64, 4, 32, 8192, ["--epochs", "3", "--batch-size", "64", "--lr", "3e-3", "--set", "epoch_images=6144",
+    "shapes": (64, 4, 32, 8192, ["--epochs", "3", "--batch-size", "64", "--lr", "3e-3", "--set", "epoch_images=6144",
                                   "--set", "warmup_epochs=0", "--set", "smoothing=0"]),
 }
 

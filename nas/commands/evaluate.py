@@ -19,7 +19,7 @@ def register(commands: argparse._SubParsersAction) -> None:
                     "classes alone, a tree of ImageNet-C gives the mean corruption error.")
     parser.add_argument("variant", metavar="VARIANT", help="an exported variant")
     parser.add_argument("--data", required=True, metavar="DIR",
-                        help="one folder a class (or val/ with them), an ImageNet-C tree, digits, clutter or builtin")
+                        help="one folder a class (or val/ with them), an ImageNet-C tree, digits, shapes or builtin")
     parser.add_argument("--forms", default=DEFAULT_FORMS, metavar="A,B",
                         help=f"fused, unfused, or formats and files of the folder (default {DEFAULT_FORMS}, as far as "
                              "it has them)")

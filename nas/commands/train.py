@@ -25,7 +25,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("variant", metavar="VARIANT", help="an exported variant; or a preset, a file or a RUN with "
                                                            "--name")
     parser.add_argument("--data", metavar="DIR",
-                        help="image folder (train/ and val/, or one folder a class), digits, clutter or builtin")
+                        help="image folder (train/ and val/, or one folder a class), digits, shapes or builtin")
     parser.add_argument("--epochs", type=int, metavar="N", help="passes over the images (default 300)")
     parser.add_argument("--batch-size", type=int, metavar="N",
                         help="images of a step, over all devices (default 1024, less for small data sets)")
@@ -144,7 +144,7 @@ def _begun(args: argparse.Namespace, folder: Path, work: Path) -> tuple[Job, int
     from nas.train.recipe import Recipe, recipe_for
 
     if args.data is None:
-        raise UsageError("--data is missing: an image folder, digits, clutter or builtin")
+        raise UsageError("--data is missing: an image folder, digits, shapes or builtin")
     if (work / CHECKPOINT).exists():
         raise UsageError(f"{work} holds a training that has not ended: go on with --resume, or name another --work")
     for name, low in (("accumulate", 1), ("workers", 0)):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from nas.data.task import Batch, Split, Task
 
-DRAWN = ("builtin", "clutter", "digits")  # tasks that need no folder
+DRAWN = ("builtin", "shapes", "digits")  # tasks that need no folder
 
 __all__ = ["DRAWN", "Batch", "Split", "Task", "load_task"]
 
 
 def load_task(spec: str = "builtin", *, resolution: int | None = None, seed: int = 0) -> Task:
-    """The task that `spec` names: "builtin", "clutter", "digits" or an image folder.
+    """The task that `spec` names: "builtin", "shapes", "digits" or an image folder.
 
     Args:
         spec: a folder holds train/ and val/, or one folder a class, which the seed then splits.
@@ -25,9 +25,9 @@ def load_task(spec: str = "builtin", *, resolution: int | None = None, seed: int
     if spec == "builtin":
         from nas.data.builtin import builtin_task
         return builtin_task(resolution or 64, seed)
-    if spec == "clutter":
-        from nas.data.clutter import clutter_task
-        return clutter_task(resolution or 64, seed)
+    if spec == "shapes":
+        from nas.data.shapes import shapes_task
+        return shapes_task(resolution or 64, seed)
     if spec == "digits":
         from nas.data.digits import digits_task
         return digits_task(resolution or 64, seed)

@@ -66,7 +66,7 @@ class Images:
 
 
 def open_images(spec: str, resolution: int, seed: int = 0) -> Images:
-    """"builtin", "clutter", "digits", or a folder with train/ and val/ or one folder a class (then split by the seed).
+    """"builtin", "shapes", "digits", or a folder with train/ and val/ or one folder a class (then split by the seed).
 
     Raises:
         UsageError: no folder, or no classes in it.

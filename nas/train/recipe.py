@@ -81,9 +81,9 @@ FINE_TUNE: dict[str, Any] = {"epochs": 30, "lr": 5e-6, "min_lr": 0.0, "weight_de
 _TASKS: dict[str, dict[str, Any]] = {
     "digits": {"hflip": 0.0, "scale": (0.7, 1.0), "aa": None, "color_jitter": 0.0, "mixup": 0.0, "cutmix": 0.0,
                "reprob": 0.0, "crop_pct": 1.0},
-    "clutter": {"hflip": 0.0, "scale": (0.8, 1.0), "aa": None, "color_jitter": 0.0, "mixup": 0.0, "cutmix": 0.0,
+    "builtin": {"hflip": 0.0, "scale": (0.8, 1.0), "aa": None, "color_jitter": 0.0, "mixup": 0.0, "cutmix": 0.0,
                 "reprob": 0.0, "crop_pct": 1.0},
-    "builtin": {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "aa": None, "color_jitter": 0.0, "mixup": 0.0, "cutmix": 0.0,
+    "shapes": {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "aa": None, "color_jitter": 0.0, "mixup": 0.0, "cutmix": 0.0,
                 "reprob": 0.0, "crop_pct": 1.0},
 }
 

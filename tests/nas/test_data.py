@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize("name", ["builtin", "clutter"])
+@pytest.mark.parametrize("name", ["builtin", "shapes"])
 def test_drawn_tasks_repeat(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     first = load_task(name)
     one = first.train.batch(np.arange(5, 9), 48)
@@ -45,21 +45,30 @@ def test_drawn_tasks_repeat(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_dense_targets_say_what_is_drawn() -> None:
-    task = load_task("builtin")
-    batch = task.val.batch(np.arange(64), 64)
-    assert batch.maps is not None
-    assert batch.maps.shape == (64, len(task.map_names), 32, 32)
-    covered = batch.maps[:, :4].astype(float).sum((2, 3))  # how much of each shape there is
-    # The class names the shape of the largest object; others of the same area are rare.
-    assert np.mean(covered.argmax(1) == batch.labels // 4) > 0.8
+    for name, kinds, classes_of_a_kind in (("builtin", 10, 1), ("shapes", 4, 4)):
+        task = load_task(name)
+        batch = task.val.batch(np.arange(64), 64)
+        assert batch.maps is not None
+        assert batch.maps.shape == (64, len(task.map_names), 32, 32)
+        covered = batch.maps[:, :kinds].astype(float).sum((2, 3))  # how much of each kind there is
+        # The class names the largest object; others of the same area are rare.
+        assert np.mean(covered.argmax(1) == batch.labels // classes_of_a_kind) > 0.8
+
+
+def test_no_handwriting_is_in_both_parts() -> None:
+    from nas.data.builtin import _strokes
+
+    train, val = ({glyph.tobytes() for glyph in glyphs} for glyphs, _ in _strokes())
+    assert len(val & train) <= 1  # the set itself holds a few scans twice
+    assert len(train) > 3 * len(val)
 
 
 def test_a_damaged_cache_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTVIT_EXPLORER_CACHE", str(tmp_path))
-    before = load_task("clutter").val.batch(np.arange(4), 48).images
+    before = load_task("builtin").val.batch(np.arange(4), 48).images
     for path in tmp_path.rglob("*.npz"):
         path.write_bytes(path.read_bytes()[:100])
-    assert np.array_equal(load_task("clutter").val.batch(np.arange(4), 48).images, before)
+    assert np.array_equal(load_task("builtin").val.batch(np.arange(4), 48).images, before)
 
 
 def test_one_folder_is_split_by_the_seed(folder: Path) -> None:

@@ -234,7 +234,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["--data", "clutter"], "--data clutter"), (["--device", "torch:cpu"], "--device torch:cpu"),
+    (["--data", "shapes"], "--data shapes"), (["--device", "torch:cpu"], "--device torch:cpu"),
     (["--resolution", "96"], "--resolution 96"), (["--steps", "60"], "--steps 60"), (["--seed", "3"], "--seed 3"),
     (["--space", "{tiny}"], "--space"), (["--budget-ms", "1"], "--budget-ms 1"),
     (["--budgets", "1,2"], "--budgets 1,2"), (["--sampler", "tpe"], "--sampler tpe"),
