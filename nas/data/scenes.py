@@ -15,7 +15,7 @@ import numpy as np
 from nas.data.task import PROXY_PIXELS, Batch, Task, resize
 from nas.files import cache_folder, write_atomic
 
-VERSION = 1  # part of the fingerprint and of every cache path: images of another version are another task
+VERSION = 1  # part of the fingerprint, which names the cache: images of another version are another task
 CHUNK = 1024
 TRAIN, VALIDATION = 1 << 30, 1024  # training images are drawn as they are asked for: no epoch ever ends
 _FIELDS, _KEPT_CHUNKS = 48, 4
@@ -139,10 +139,11 @@ def _read(path: Path) -> Batch | None:
 def scene_task(name: str, render: Render, class_names: tuple[str, ...], map_names: tuple[str, ...],
                scored_maps: tuple[str, ...], resolution: int, seed: int) -> Task:
     """A task of drawn scenes at `resolution` pixels; the same seed makes the same images."""
-    folder = cache_folder(name, f"v{VERSION}-s{seed}-{resolution}px")
     identity = repr((name, VERSION, seed, resolution, class_names, map_names))
+    fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    # By fingerprint: an earlier version of the program may have drawn other images under the same name.
+    folder = cache_folder(name, fingerprint)
     train, val = (SceneSplit(render, part, length, len(class_names), resolution, seed, folder)
                   for part, length in enumerate((TRAIN, VALIDATION)))
     return Task(name, resolution, class_names, train, val, map_names=map_names, scored_maps=scored_maps,
-                proxy_pixels=min(resolution, PROXY_PIXELS),
-                fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16])
+                proxy_pixels=min(resolution, PROXY_PIXELS), fingerprint=fingerprint)
