@@ -12,23 +12,15 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from common import shown, side_by_side
+from common import shown, side_by_side, training_step
 
 from fastvit import PRESETS, FastViT, FastViTConfig
 from nas.latency.protocol import Calls
 
 
 def step(config: FastViTConfig, image: torch.Tensor) -> Callable[[], None]:
-    model = FastViT(config, num_classes=100).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     labels = torch.arange(len(image)) % 100
-
-    def run() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(model(image), labels).backward()
-        optimizer.step()
-
-    return run
+    return training_step(FastViT(config, num_classes=100), lambda: (image, labels))
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -39,6 +39,22 @@ def onnxruntime(model: torch.nn.Module, image: torch.Tensor) -> Calls:
     session = ort.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
     feed = {"image": image.numpy()}
     return Calls(lambda: session.run(None, feed), "cpu")
+
+
+def training_step(model: torch.nn.Module, batch: Callable[[], tuple[torch.Tensor, torch.Tensor]], *,
+                  lr: float = 1e-3) -> Callable[[], None]:
+    """One step of the first loop that comes to mind: AdamW as it comes and cross-entropy on the images (B, 3, H, W) and
+    labels (B,) of the next `batch`."""
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=lr)
+
+    def step() -> None:
+        images, labels = batch()
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
 
 
 def side_by_side(trials: Sequence[Session], reference: Session, *, cap_s: float = 4.0, seed: int = 0,

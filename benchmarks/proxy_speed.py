@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 
 import numpy as np
 import timm
 import torch
-from common import shown, side_by_side
+from common import shown, side_by_side, training_step
 from torch import nn
-from torch.nn import functional as F
 
 from fastvit import PRESETS, FastViT, FastViTConfig
 from fastvit.timm import expressible_in_timm
@@ -30,21 +30,15 @@ from nas.proxy.train import BATCH, Trainer
 
 
 def plain(model: nn.Module, task: Task, pixels: int) -> Callable[[], None]:
-    """One step of the first loop that comes to mind."""
-    optimizer = torch.optim.AdamW(model.train().parameters(), lr=3e-3)
-    number = 0
+    numbers = count()
 
-    def step() -> None:
-        nonlocal number
-        batch = task.train.batch(np.arange(number * BATCH, (number + 1) * BATCH), pixels)
-        number += 1
-        images = torch.from_numpy(batch.images).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
-        loss = F.cross_entropy(model(images), torch.from_numpy(batch.labels).long())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    def batch() -> tuple[torch.Tensor, torch.Tensor]:
+        first = next(numbers) * BATCH
+        found = task.train.batch(np.arange(first, first + BATCH), pixels)
+        images = torch.from_numpy(found.images).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
+        return images, torch.from_numpy(found.labels).long()
 
-    return step
+    return training_step(model, batch, lr=3e-3)
 
 
 def timm_model(config: FastViTConfig, classes: int) -> nn.Module:

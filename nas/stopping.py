@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nas.run import TrialRecord
 
 SURE = 0.99
-EARLIEST = 0.5  # of the steps; earlier scores mislead: T8 is the last of the presets at 60 steps, the second at 240
+EARLIEST = 0.5  # of the steps; earlier scores mislead (docs/LOG.md)
 MARGIN = 0.1  # three times the spread between two runs of one configuration (0.03, docs/LOG.md)
 
 
