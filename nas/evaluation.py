@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fastvit.config import FastViTConfig
 from nas.errors import UsageError
+from nas.proxy import RECIPE
 
 if TYPE_CHECKING:
     from nas.latency import Measurement
@@ -61,6 +62,9 @@ class Real:
             where = data or self.meta["task"]
             raise UsageError(f"the data of {where} is not what the run {run.path} began with; "
                              + ("name the same images with --data" if data else "start a new run"))
+        if (recipe := self.meta.get("recipe", 1)) != RECIPE:
+            raise UsageError(f"the scores of the run {run.path} are of training recipe {recipe}; this version trains "
+                             f"by recipe {RECIPE}, and its scores would not compare: start a new run")
 
     def measure(self, config: FastViTConfig | str) -> Measurement:
         from nas.latency import measure

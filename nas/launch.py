@@ -65,7 +65,7 @@ def start(args: argparse.Namespace) -> Run:
     from nas.data import DRAWN, load_task
     from nas.latency import check_device
     from nas.latency.cache import machine
-    from nas.proxy import rungs
+    from nas.proxy import RECIPE, rungs
 
     check_budget(args.budget_ms)
     for name, value in DEFAULTS.items():
@@ -84,7 +84,7 @@ def start(args: argparse.Namespace) -> Run:
         "task": args.data if args.data in DRAWN else str(Path(args.data).resolve()),
         "task_fingerprint": task.fingerprint, "num_classes": task.num_classes,
         "space": {"name": space.name, "toml": space.source}, "seed": args.seed,
-        "steps": rungs(args.steps)[-1], "sampler": args.sampler, "versions": _versions(),
+        "steps": rungs(args.steps)[-1], "recipe": RECIPE, "sampler": args.sampler, "versions": _versions(),
         "host": {"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),
                  "processor": machine()},
     }, args.storage or os.environ.get(ENVIRONMENT) or None)

@@ -71,11 +71,10 @@ def evidence(records: Iterable[Any]) -> list[Evidence]:
 def shipped_evidence(task_fingerprint: str) -> list[Evidence]:
     """What FastViT-Bench holds of exactly these images: the prior of a run on a task that ships. The presets are
     left out, since every run has them among its own trials."""
-    from nas.bench.table import read_rows
+    from nas.bench.table import rows_of
 
-    return [Evidence(FastViTConfig.from_dict(row["config"]), row["steps"], row["score"], row["score_sd"] or 0.0)
-            for row in read_rows()
-            if row["task_fingerprint"] == task_fingerprint and not row["branches"] and not row["preset"]]
+    return [Evidence(FastViTConfig.from_dict(row["config"]), row["steps"], row["score"], row["score_sd"])
+            for row in rows_of(task_fingerprint) if not row["preset"]]
 
 
 class Surrogate:

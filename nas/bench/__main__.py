@@ -23,6 +23,7 @@ def make(args: argparse.Namespace) -> None:
     from nas.data import load_task
     from nas.errors import Failure
     from nas.files import cache_folder
+    from nas.proxy import RECIPE
     from nas.proxy.train import Trainer
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -56,8 +57,9 @@ def make(args: argparse.Namespace) -> None:
                         append_row({
                             "key": config.key(), "preset": preset, "config": config.to_dict(), "gmacs_64": size.gmacs,
                             "params_m": size.params_m, "task": args.task, "task_fingerprint": task.fingerprint,
-                            "seed": seed, "branches": args.branches, "steps": step, "score": found.score,
-                            "score_sd": found.score_sd, "parts": found.parts, "cpu_seconds": round(found.seconds, 2),
+                            "recipe": RECIPE, "seed": seed, "branches": args.branches, "steps": step,
+                            "score": found.score, "score_sd": found.score_sd, "parts": found.parts,
+                            "cpu_seconds": round(found.seconds, 2),
                             "device": trainer.device.type, "torch": version("torch")}, args.table)
                         trainer.save(locks / f"{job}.pt")
                         print(f"{job} {step} steps: {found.score:.4f} ({found.seconds:.0f} s)", flush=True)

@@ -165,6 +165,11 @@ def _centred(source: Tensor, size: int) -> Tensor:
     return torch.nn.functional.pad(source, [missing // 2] * 4) if missing else source
 
 
+def kept_channels(state: State, large: FastViTConfig, small: FastViTConfig) -> list[Pairs]:
+    """Of each stage's output: channel numbers in the smaller network, and in the larger one."""
+    return _Slicer(state, large, small).channels
+
+
 def inherit(state: State, large: FastViTConfig, small: FastViTConfig, num_classes: int) -> tuple[FastViT, float]:
     """A train form of `small` that starts from the unfused weights `state` of `large` (under our names).
 

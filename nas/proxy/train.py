@@ -23,7 +23,8 @@ from nas.files import write_atomic
 from nas.proxy.net import DENSE_STAGES, ProxyNet, dense_errors
 
 BATCH = 32
-LEARNING_RATE = 3e-3
+LEARNING_RATE = 1e-2
+CLASS_WEIGHT = 0.1  # beside dense targets, which then are told apart in half the steps (docs/LOG.md)
 WARM_UP_STEPS = 10
 EMA_DECAY = 0.95  # evaluated are averaged weights at a constant rate: every step can be a run's last
 CALIBRATION_IMAGES, VALIDATION_IMAGES = 512, 768
@@ -87,6 +88,16 @@ class Trainer:
         assert batch.maps is not None
         return torch.from_numpy(np.ascontiguousarray(batch.maps)).to(self.device).float().div_(127)
 
+    def loss(self, net: torch.nn.Module, batch: Batch) -> Tensor:
+        """Of a network that returns what ProxyNet does: 1 or more for one that knows nothing."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits, dense = net(self._images(batch))
+            labels = torch.from_numpy(batch.labels).long().to(self.device)
+            loss = F.cross_entropy(logits, labels) / math.log(self.task.num_classes)
+            if not dense:
+                return loss
+            return CLASS_WEIGHT * loss + dense_errors(dense, self._targets(batch), self.variance).mean()
+
     def to(self, steps: int, on_step: Callable[[int, float], Any] | None = None) -> None:
         """Train up to step number `steps`.
 
@@ -100,12 +111,7 @@ class Trainer:
             batch = self.task.train.batch(order[self.step * BATCH:(self.step + 1) * BATCH], self.pixels)
             for group in self.optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * min(1.0, (self.step + 1) / WARM_UP_STEPS)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-                logits, dense = self.net(self._images(batch))
-                labels = torch.from_numpy(batch.labels).long().to(self.device)
-                loss = F.cross_entropy(logits, labels) / math.log(self.task.num_classes)
-                if dense:
-                    loss = loss + dense_errors(dense, self._targets(batch), self.variance).mean()
+            loss = self.loss(self.net, batch)
             value = loss.item()
             if not math.isfinite(value):
                 raise Failure(f"training diverged at step {self.step + 1}: the loss is {value}")

@@ -1,0 +1,157 @@
+"""Weight sharing and inherited weights against training each proxy alone, by what they cost and how they rank.
+
+    python benchmarks/weight_sharing.py [--steps 1500] [--parent ma36] [--truth shapes] [--long 1200]
+
+Shared: one set of the largest tensors of the space; every step trains two configurations drawn from it, whose weights
+are slices of those tensors (first blocks, first channels, centres of kernels), as in Once-for-all networks (Cai et
+al., ICLR 2020) without their phases. Inherited: a preset is trained first, and each configuration starts from a slice
+of its weights (nas.export.inherit). Both are scored on the built-in task with BatchNorm statistics taken anew, and
+compared with FastViT-Bench's short runs and long runs of the same configurations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau
+from torch import Tensor, nn
+from torch.func import functional_call
+from tqdm import tqdm
+
+from fastvit import PRESETS, FastViTConfig
+from fastvit.cost import cost
+from nas.bench.table import EDGES, bench_configs, read_bench
+from nas.data import Task, load_task
+from nas.export.inherit import inherit, kept_channels
+from nas.proxy.net import DENSE_STAGES, ProxyNet, proxy_config
+from nas.proxy.train import BATCH, LEARNING_RATE, Trainer
+from space import SearchSpace
+
+DEPTHS, WIDTHS, KERNELS = (6, 6, 18, 6), (80, 160, 320, 640), (7, 7, 7, 7)
+MIXERS = (("repmixer",) * 4, ("repmixer", "repmixer", "attention", "attention"))
+
+
+def part_of(shared: Tensor, shape: torch.Size, name: str) -> Tensor:
+    """The slice of a shared tensor that a configuration uses, whose own tensor has this shape."""
+    if "attention.qkv" in name:  # queries, keys and values lie one after the other
+        width = shape[1]
+        return shared.view(3, -1, *shared.shape[1:])[:, :width, :width].reshape(shape)
+    if len(shape) == 4 and shape[-1] != shared.shape[-1]:
+        margin = (shared.shape[-1] - shape[-1]) // 2
+        shared = shared[..., margin:margin + shape[-1], margin:margin + shape[-1]]
+    return shared[tuple(slice(0, length) for length in shape)]
+
+
+class Shared(nn.Module):
+    """A configuration's skeleton over slices of the shared tensors; has its own BatchNorm statistics."""
+
+    def __init__(self, held: dict[str, nn.Parameter], config: FastViTConfig, task: Task) -> None:
+        super().__init__()
+        self.held = held
+        self.skeleton = ProxyNet(config, task.num_classes, len(task.map_names))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        weights = {name: part_of(self.held[name], own.shape, name) for name, own in self.skeleton.named_parameters()}
+        return functional_call(self.skeleton, weights, (x,))  # type: ignore[no-any-return]
+
+
+def shared_scores(task: Task, configs: list[FastViTConfig], steps: int) -> list[float]:
+    """Scores of `configs` with the weights that random configurations of the benchmark's sizes trained together."""
+    torch.manual_seed(0)
+    space, rng = SearchSpace.load("default"), np.random.default_rng(1)
+    largest = [FastViTConfig(DEPTHS, WIDTHS, (4, 4, 4, 4), mixers, KERNELS, KERNELS, KERNELS[1:]) for mixers in MIXERS]
+    held: dict[str, nn.Parameter] = {}
+    # Inside a patch embedding a narrower network can be wider: the samples say how wide.
+    for config in (*largest, *configs, *(space.sample(rng) for _ in range(200))):
+        for name, own in ProxyNet(config, task.num_classes, len(task.map_names)).named_parameters():
+            shape = [max(pair) for pair in zip(own.shape, held[name].shape if name in held else own.shape, strict=True)]
+            if name not in held or shape != list(held[name].shape):
+                held[name] = nn.Parameter(torch.full(shape, own.flatten()[0].item()))
+                if len(shape) == 4 and not name.startswith("dense"):
+                    nn.init.kaiming_normal_(held[name], nonlinearity="linear")
+    trainer = Trainer(PRESETS["t8"], task)
+    optimizer = torch.optim.AdamW(held.values(), lr=LEARNING_RATE / 3, weight_decay=0.02, fused=True)
+    drawn = [config for config in (space.sample(rng) for _ in range(20 * steps))
+             if EDGES[0] <= cost(config, 64).gmacs < EDGES[-1]]
+    for step in tqdm(range(steps), desc="shared", leave=False):
+        batch = task.train.batch(np.arange(step * BATCH, (step + 1) * BATCH), trainer.pixels)
+        optimizer.zero_grad(set_to_none=True)
+        for config in drawn[2 * step:2 * step + 2]:
+            (trainer.loss(Shared(held, config, task), batch) / 2).backward()
+        nn.utils.clip_grad_norm_(held.values(), 5.0)
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE / 3 * min(1.0, (step + 1) / 50)
+        optimizer.step()
+    found = []
+    for config in configs:
+        trainer.average = Shared(held, config, task)  # type: ignore[assignment]
+        found.append(trainer.evaluate().score)
+    return found
+
+
+def inherited_scores(task: Task, configs: list[FastViTConfig], parent: str, steps: int) -> dict[int, list[float]]:
+    """Scores of `configs` that start from slices of a trained preset, after 0 and after `steps` further steps."""
+    teacher = Trainer(PRESETS[parent], task)
+    teacher.to(240)
+    backbone = {name.removeprefix("backbone."): value for name, value in teacher.net.state_dict().items()}
+    large, found = proxy_config(PRESETS[parent]), {0: [], steps: []}
+    for config in configs:
+        trainer = Trainer(config, task, seed=1)  # other images than the parent saw
+        model, _ = inherit(backbone, large, proxy_config(config), task.num_classes)
+        trainer.net.backbone.load_state_dict(model.state_dict())
+        for head, stage in zip(range(len(DENSE_STAGES)), DENSE_STAGES, strict=True):
+            new, old = kept_channels(backbone, large, proxy_config(config))[stage]
+            trainer.net.dense[head][1].weight.data[:, new] = teacher.net.dense[head][1].weight.data[:, old]
+        trainer.average.module.load_state_dict(trainer.net.state_dict())
+        for at in (0, steps):
+            trainer.to(at)
+            found[at].append(trainer.evaluate().score)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configs", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=1500, help="of the shared weights")
+    parser.add_argument("--parent", default="sa24")
+    parser.add_argument("--further", type=int, default=60, help="steps of each configuration that inherits")
+    parser.add_argument("--truth", default="shapes")
+    parser.add_argument("--long", type=int, default=1200)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    task, bench = load_task("builtin"), read_bench()
+    runs = bench[(bench.task == args.truth) & (bench.steps == args.long) & (bench.branches == 0)]
+    long = runs.groupby("key").score.mean()
+    configs = [config for config in bench_configs(args.configs) if config.key() in long.index]
+    truth = long[[config.key() for config in configs]].to_numpy()
+    short = bench[(bench.task == task.name) & (bench.branches == 0) & (bench.seed == 0)].set_index(["key", "steps"])
+    columns: dict[str, tuple[list[float], float]] = {"null: GMACs": ([cost(c, 64).gmacs for c in configs], 0.0)}
+    for steps in (60, 120, 240):
+        own = short.loc[[(config.key(), steps) for config in configs]]
+        columns[f"trained alone, {steps} steps"] = own.score.tolist(), float(own.cpu_seconds.sum())
+    begun = time.process_time()
+    inherited = inherited_scores(task, configs, args.parent, args.further)
+    for steps, scores in inherited.items():
+        columns[f"inherited from {args.parent}, {steps} further steps"] = scores, time.process_time() - begun
+    begun = time.process_time()
+    columns[f"shared weights, {args.steps} steps"] = (shared_scores(task, configs, args.steps),
+                                                     time.process_time() - begun)
+    print(f"{len(configs)} configurations against {args.long} steps on {args.truth}\n")
+    print("| score | CPU-seconds for all of them | tau | tau with size removed |\n|---|---|---|---|")
+    sizes = np.log(columns["null: GMACs"][0])
+    for name, (scores, seconds) in columns.items():
+        print(f"| {name} | {seconds:.0f} | {kendalltau(scores, truth).statistic:+.2f} | "
+              f"{kendalltau(beyond(scores, sizes), beyond(truth, sizes)).statistic:+.2f} |")
+
+
+def beyond(values: object, sizes: np.ndarray) -> np.ndarray:
+    """What a line through the logarithm of the size leaves."""
+    y = np.asarray(values, float)
+    return y - np.polyval(np.polyfit(sizes, y, 1), sizes)
+
+
+if __name__ == "__main__":
+    main()
