@@ -21,7 +21,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastvit import FastViTConfig
+from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import read_bench
 from nas.front import pareto
@@ -68,42 +68,46 @@ def latency_of(configs: list[FastViTConfig]) -> np.ndarray:
                      for config in tqdm(configs, desc="latency", leave=False)])
 
 
-def estimators(frame: pd.DataFrame, bench: pd.DataFrame, steps: int, task: str) -> dict[str, np.ndarray]:
+def short_rows(lean: pd.DataFrame, task: str, seeds: tuple[int, ...] = (0, 1)) -> list[Evidence]:
+    """Every short run of drawn configurations on the proxy's task."""
+    own = lean[(lean.task == task) & lean.seed.isin(seeds) & lean.preset.isna()]
+    return [Evidence(FastViTConfig.from_dict(row.config), row.steps, row.score, row.score_sd)
+            for row in own.itertuples()]
+
+
+def estimators(frame: pd.DataFrame, lean: pd.DataFrame, steps: int, task: str) -> dict[str, np.ndarray]:
     """What ranks: name and value for each configuration of `frame` (index: key)."""
     configs = frame["config"].tolist()
     sizes = [cost(config, 64) for config in configs]
-    short = {seed: frame[f"seed {seed}"].to_numpy() for seed in (0, 1) if f"seed {seed}" in frame}
+    attention = np.array([sum(mixer == "attention" for mixer in config.mixers) for config in configs])
     found: dict[str, Any] = {
         "null: parameters": [s.params_m for s in sizes], "null: GMACs": [s.gmacs for s in sizes],
         "null: activations": [s.activations_m for s in sizes], "null: measured latency": frame["latency_ms"],
         "null: depth": [sum(c.depths) for c in configs], "null: sum of widths": [sum(c.widths) for c in configs],
-        "null: fewer attention stages": [-sum(m == "attention" for m in c.mixers) for c in configs],
-        "null: more attention stages": [sum(m == "attention" for m in c.mixers) for c in configs],
-        f"one run, {steps} steps": short[0]}
-    if 1 in short:
-        found[f"mean of two runs, {steps} steps"] = (short[0] + short[1]) / 2
-    x = np.array([np.concatenate([encode(c), size_features(c)]) for c in configs])
+        "null: fewer attention stages": -attention, "null: more attention stages": attention,
+        "null: sign codes (zero-cost)": [sign_codes(c) for c in configs],
+        "null: synflow (zero-cost)": [synflow(c) for c in configs]}
+    size = np.array([size_features(c) for c in configs])
+    x = np.array([encode(c) for c in configs])
+    zero = np.column_stack([found["null: sign codes (zero-cost)"], found["null: synflow (zero-cost)"]])
     truth = frame["truth"].to_numpy()
-    found["null: ridge on log size (fitted to other long runs)"] = left_out(x[:, -3:], truth)
-    found["ridge on encoding, no training signal (fitted to other long runs)"] = left_out(x, truth)
-    found["prior and one run (ridge on encoding and score, fitted to other long runs)"] = left_out(
-        np.column_stack([x, short[0]]), truth)
-    found["size and one run (ridge on log size and score, fitted to other long runs)"] = left_out(
-        np.column_stack([x[:, -3:], short[0]]), truth)
-    zero = np.array([[sign_codes(c), synflow(c)] for c in configs])
-    found |= {"null: sign codes (zero-cost)": zero[:, 0], "null: synflow (zero-cost)": zero[:, 1]}
-    found["encoding and zero-cost scores (ridge, fitted to other long runs)"] = left_out(
-        np.column_stack([x, zero]), truth)
-    rows = [Evidence(FastViTConfig.from_dict(row.config), row.steps, row.score, row.score_sd)
-            for row in bench[(bench.task == task) & (bench.seed == 0) & (bench.branches == 0)].itertuples()]
+    found["null: ridge on log size (fitted to other long runs)"] = left_out(size, truth)
+    found["null: ridge on size and encoding (fitted to other long runs)"] = left_out(np.hstack([size, x]), truth)
+    found["null: ridge on size and zero-cost scores (fitted to other long runs)"] = left_out(
+        np.hstack([size, zero]), truth)
+    found |= {f"one run, {rung} steps": frame[f"run {rung}"] for rung in sorted({steps // 4, steps // 2, steps})}
+    rows = short_rows(lean, task)
     model = Surrogate(steps).fit(rows)
     if model.ready:
-        found["posterior mean (all short runs, own one included)"], _ = model.predict(configs)
-        others = []
-        for config in configs:
-            rest = Surrogate(steps).fit([row for row in rows if row.config.key() != config.key()])
-            others.append(rest.predict([config])[0][0])
-        found["posterior without its own run"] = np.array(others)
+        posterior = model.predict(configs)[0]
+        found["posterior (short runs only)"] = posterior
+        found["posterior without its own runs"] = [
+            Surrogate(steps).fit([row for row in rows if row.config.key() != config.key()]).predict([config])[0][0]
+            for config in configs]
+        found["prior: ridge on size and posterior (fitted to other long runs)"] = left_out(
+            np.column_stack([size, posterior]), truth)
+        found["prior: ridge on size, encoding and posterior (fitted to other long runs)"] = left_out(
+            np.column_stack([size, x, posterior]), truth)
     return {name: np.asarray(value, float) for name, value in found.items()}
 
 
@@ -117,6 +121,54 @@ def regret(frame: pd.DataFrame, ranks: np.ndarray) -> float:
     return float(np.mean(lost))
 
 
+def reliability(lean: pd.DataFrame, task: str, steps: int) -> None:
+    print(f"\n## Reliability on {task}: drawn configurations, 2 seeds\n")
+    print("| steps | configurations | seed-to-seed tau | spread of one run | between configurations |")
+    print("|---" * 5 + "|")
+    for rung in sorted(lean[lean.task == task].steps.unique()):
+        at = lean[(lean.task == task) & (lean.steps == rung) & lean.preset.isna()].pivot_table(
+            index="key", columns="seed", values="score")
+        if 1 in at and len(both := at[[0, 1]].dropna()) > 2:
+            a, b = both[0].to_numpy(), both[1].to_numpy()
+            print(f"| {rung} | {len(both)} | {with_interval(_tau, a, b)} | {np.sqrt(((a - b)**2).mean() / 2):.4f} | "
+                  f"{(a + b).std() / 2:.4f} |")
+    presets = lean[(lean.task == task) & (lean.steps == steps) & (lean.seed == 0)].dropna(subset="preset")
+    if len(presets):
+        presets = presets.set_index("preset").loc[list(PRESETS)]
+        print(f"\nPresets, one run of {steps} steps: {' '.join(f'{score:.3f}' for score in presets.score)}; tau with "
+              f"their published order {_tau(presets.score.to_numpy(), np.arange(len(presets))):+.2f}. "
+              f"CPU-seconds of T8's proxy: {presets.cpu_seconds['t8']:.1f}")
+
+
+def forms(bench: pd.DataFrame, task: str, steps: int) -> None:
+    own = bench[(bench.task == task) & (bench.steps == steps) & (bench.seed == 0)]
+    both = own.pivot_table(index="key", columns="branches", values=["score", "cpu_seconds"]).dropna()
+    if len(both) > 2:
+        lean, over = both["score"][0].to_numpy(), both["score"][1].to_numpy()
+        print(f"\n## Lean against over-parameterized, {steps} steps, {len(both)} configurations\n")
+        print(f"tau of their scores {with_interval(_tau, lean, over)}; the over-parameterized form takes "
+              f"{(both['cpu_seconds'][1] / both['cpu_seconds'][0]).median():.2f} times the CPU-seconds")
+
+
+def validity(frame: pd.DataFrame, found: dict[str, np.ndarray]) -> None:
+    truth = frame["truth"].to_numpy()
+    bins = pd.qcut(frame["latency_ms"], BINS, labels=False).to_numpy()
+    print("| estimator | tau, all pairs | tau inside latency bins | regret |\n|---|---|---|---|")
+    for name, values in found.items():
+        overall = with_interval(lambda a, b: pairs_tau(a, b, None), values, truth)
+        inside = with_interval(pairs_tau, values, truth, bins)
+        print(f"| {name} | {overall} | {inside} | {regret(frame, values):.4f} |")
+    random = np.mean([regret(frame, np.random.default_rng(seed).random(len(frame))) for seed in range(200)])
+    print(f"| random choice | | | {random:.4f} |")
+
+    best = [name for name in found if name.startswith(("posterior (", "prior: ridge on size and"))]
+    print("\nInside bins, tau minus the null's tau:\n\n| | " + " | ".join(best) + " |\n|---" + "|---" * len(best) + "|")
+    for null in (name for name in found if name.startswith("null")):
+        cells = [with_interval(lambda a, b, t, g: pairs_tau(a, t, g) - pairs_tau(b, t, g),
+                               found[name], found[null], truth, bins) for name in best]
+        print(f"| {null} | " + " | ".join(cells) + " |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="builtin")
@@ -126,63 +178,37 @@ def main() -> None:
     args = parser.parse_args()
     bench = read_bench()
     lean = bench[bench.branches == 0]
-    short = lean[(lean.task == args.task) & (lean.steps == args.steps)].pivot_table(
-        index="key", columns="seed", values="score")
-    print(f"\n## Reliability: {args.task}, {args.steps} steps\n")
-    both = short[[0, 1]].dropna() if 1 in short else short.iloc[:0]
-    drawn = both[both.index.isin(lean[lean.preset.isna()].key)]
-    if len(drawn) > 2:
-        spread = float(np.sqrt(((drawn[0] - drawn[1])**2).mean() / 2))
-        tau = with_interval(_tau, drawn[0].to_numpy(), drawn[1].to_numpy())
-        print(f"{len(drawn)} configurations, 2 seeds: tau {tau}"
-              f"; spread of one run {spread:.4f}, between configurations {drawn.mean(axis=1).std():.4f}")
-    t8 = lean[(lean.preset == "t8") & (lean.task == args.task) & (lean.steps == args.steps)]
-    if len(t8):
-        print(f"CPU-seconds of a T8-deep proxy: {t8.cpu_seconds.min():.1f} (alone on a core; under load up to "
-              f"{t8.cpu_seconds.max():.1f})")
-    for rung in sorted(lean[lean.task == args.task].steps.unique()):
-        at = lean[(lean.task == args.task) & (lean.steps == rung)].pivot_table(index="key", columns="seed",
-                                                                             values="score")
-        if 1 in at and len(pair := at[[0, 1]].dropna()) > 2:
-            print(f"- {rung} steps: seed-to-seed tau {_tau(pair[0].to_numpy(), pair[1].to_numpy()):+.2f} "
-                  f"({len(pair)} configurations)")
+    reliability(lean, args.task, args.steps)
+    forms(bench, args.task, args.steps)
 
-    runs = lean[(lean.task == args.truth) & (lean.steps == args.long)].pivot_table(
+    runs = lean[(lean.task == args.truth) & (lean.steps == args.long) & lean.preset.isna()].pivot_table(
         index="key", columns="seed", values="score")
     configs = {row.key: FastViTConfig.from_dict(row.config) for row in lean.itertuples()}
-    frame = pd.DataFrame({"truth": runs.mean(axis=1)}).join(short.add_prefix("seed ")).dropna(subset=["seed 0"])
-    if frame.get("seed 1", pd.Series(dtype=float)).isna().any():
-        frame = frame.drop(columns="seed 1")
+    short = lean[(lean.task == args.task) & (lean.seed == 0)].pivot_table(index="key", columns="steps", values="score")
+    frame = pd.DataFrame({"truth": runs.mean(axis=1)}).join(short.add_prefix("run ")).dropna()
     frame["config"] = [configs[key] for key in frame.index]
     frame["latency_ms"] = latency_of(frame["config"].tolist())
-    bins = pd.qcut(frame["latency_ms"], BINS, labels=False).to_numpy()
-    truth = frame["truth"].to_numpy()
-    print(f"\n## Validity: against {args.long} steps on {args.truth} ({len(frame)} configurations, "
-          f"{runs.shape[1]} seeds)\n")
-    print("| estimator | tau, all pairs | tau inside latency bins | regret |\n|---|---|---|---|")
-    found = estimators(frame, lean, args.steps, args.task)
-    for name, values in found.items():
-        overall = with_interval(lambda a, b: pairs_tau(a, b, None), values, truth)
-        inside = with_interval(pairs_tau, values, truth, bins)
-        print(f"| {name} | {overall} | {inside} | {regret(frame, values):.4f} |")
-    random = np.mean([regret(frame, np.random.default_rng(seed).random(len(frame))) for seed in range(200)])
-    print(f"| random choice | | | {random:.4f} |")
+    counts = runs.loc[frame.index].notna().sum(axis=1).value_counts()
+    trained = len({row.config for row in short_rows(lean, args.task)})
+    print(f"\n## Validity: {args.steps} steps on {args.task} against {args.long} steps on {args.truth}\n")
+    print(f"{len(frame)} drawn configurations ({', '.join(f'{n} with {seeds} seeds' for seeds, n in counts.items())}); "
+          f"the posterior knows the short runs of {trained}\n")
+    validity(frame, estimators(frame, lean, args.steps, args.task))
 
     print("\n## Ceiling\n")
     pair = runs[[0, 1]].dropna() if 1 in runs else runs.iloc[:0]
     if len(pair) > 2:
         a, b = pair[0].to_numpy(), pair[1].to_numpy()
         top = np.argsort(-(a + b))[:max(3, len(pair) // 10)]
-        print(f"seed-to-seed tau of the long runs: {with_interval(_tau, a, b)}; in the top tenth ({len(top)}): "
-              f"{_tau(a[top], b[top]):+.2f}")
+        bins = pd.qcut(latency_of([configs[key] for key in pair.index]), BINS, labels=False)
+        print(f"seed-to-seed tau of the long runs: {with_interval(_tau, a, b)}, inside latency bins "
+              f"{with_interval(pairs_tau, a, b, bins)}; in the top tenth ({len(top)}): {_tau(a[top], b[top]):+.2f}")
     else:
         print("needs long runs of two seeds: python -m nas.bench make --task " + args.truth + " --seeds 1")
 
     print("\n## Calibration of the posterior (leave-out, 10 folds)\n")
-    rows = [Evidence(FastViTConfig.from_dict(row.config), row.steps, row.score, row.score_sd)
-            for row in lean[(lean.task == args.task) & (lean.seed == 0)].itertuples()]
-    print({name: round(value, 3) for name, value in leave_out(rows, args.steps).items()})
-    front = pareto(frame["latency_ms"], truth)
+    print({name: round(value, 3) for name, value in leave_out(short_rows(lean, args.task, (0,)), args.steps).items()})
+    front = pareto(frame["latency_ms"], frame["truth"])
     print(f"\n{len(front)} of {len(frame)} configurations are on the long runs' front")
 
 

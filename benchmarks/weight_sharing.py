@@ -122,26 +122,32 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=1200)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    task, bench = load_task("builtin"), read_bench()
-    runs = bench[(bench.task == args.truth) & (bench.steps == args.long) & (bench.branches == 0)]
-    long = runs.groupby("key").score.mean()
-    configs = [config for config in bench_configs(args.configs) if config.key() in long.index]
+    task, configs = load_task("builtin"), bench_configs(args.configs)
+    found: dict[str, tuple[list[float], float]] = {}
+    begun = time.process_time()
+    for steps, scores in inherited_scores(task, configs, args.parent, args.further).items():
+        found[f"inherited from {args.parent}, {steps} further steps"] = scores, time.process_time() - begun
+    begun = time.process_time()
+    scores = shared_scores(task, configs, args.steps)
+    found[f"shared weights, {args.steps} steps"] = scores, time.process_time() - begun
+
+    bench = read_bench()
+    lean = bench[bench.branches == 0]
+    long = lean[(lean.task == args.truth) & (lean.steps == args.long)].groupby("key").score.mean()
+    known = [index for index, config in enumerate(configs) if config.key() in long.index]
+    found = {name: ([values[index] for index in known], seconds) for name, (values, seconds) in found.items()}
+    configs = [configs[index] for index in known]
     truth = long[[config.key() for config in configs]].to_numpy()
-    short = bench[(bench.task == task.name) & (bench.branches == 0) & (bench.seed == 0)].set_index(["key", "steps"])
-    columns: dict[str, tuple[list[float], float]] = {"null: GMACs": ([cost(c, 64).gmacs for c in configs], 0.0)}
+    short = lean[(lean.task == task.name) & (lean.seed == 0)].set_index(["key", "steps"])
+    columns = {"null: GMACs": ([cost(c, 64).gmacs for c in configs], 0.0),
+               "null: activations": ([cost(c, 64).activations_m for c in configs], 0.0)}
     for steps in (60, 120, 240):
         own = short.loc[[(config.key(), steps) for config in configs]]
         columns[f"trained alone, {steps} steps"] = own.score.tolist(), float(own.cpu_seconds.sum())
-    begun = time.process_time()
-    inherited = inherited_scores(task, configs, args.parent, args.further)
-    for steps, scores in inherited.items():
-        columns[f"inherited from {args.parent}, {steps} further steps"] = scores, time.process_time() - begun
-    begun = time.process_time()
-    columns[f"shared weights, {args.steps} steps"] = (shared_scores(task, configs, args.steps),
-                                                     time.process_time() - begun)
+    columns |= found
     print(f"{len(configs)} configurations against {args.long} steps on {args.truth}\n")
-    print("| score | CPU-seconds for all of them | tau | tau with size removed |\n|---|---|---|---|")
-    sizes = np.log(columns["null: GMACs"][0])
+    print("| score | CPU-seconds for all of them | tau | tau beyond activations |\n|---|---|---|---|")
+    sizes = np.log(columns["null: activations"][0])
     for name, (scores, seconds) in columns.items():
         print(f"| {name} | {seconds:.0f} | {kendalltau(scores, truth).statistic:+.2f} | "
               f"{kendalltau(beyond(scores, sizes), beyond(truth, sizes)).statistic:+.2f} |")

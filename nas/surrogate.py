@@ -34,9 +34,10 @@ def encode(config: FastViTConfig) -> np.ndarray:
 
 
 def size_features(config: FastViTConfig) -> np.ndarray:
-    """log GMACs, log parameters and log depth: (3,)."""
+    """Logarithms of GMACs, parameters, depth and activations: (4,). No other number says as much of a long run as
+    activations do (docs/LOG.md)."""
     size = cost(config, SIZE_RESOLUTION)
-    return np.log([size.gmacs / 0.03, size.params_m / 3, sum(config.depths) / 12])
+    return np.log([size.gmacs / 0.03, size.params_m / 3, sum(config.depths) / 12, size.activations_m / 0.4])
 
 
 @lru_cache(maxsize=20_000)  # a search asks for the same few hundred before every trial
