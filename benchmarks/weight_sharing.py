@@ -31,6 +31,7 @@ from nas.proxy.train import BATCH, LEARNING_RATE, Trainer
 from space import SearchSpace
 
 DEPTHS, WIDTHS, KERNELS = (6, 6, 18, 6), (80, 160, 320, 640), (7, 7, 7, 7)
+PARENT_STEPS = 240
 MIXERS = (("repmixer",) * 4, ("repmixer", "repmixer", "attention", "attention"))
 
 
@@ -62,20 +63,25 @@ def shared_scores(task: Task, configs: list[FastViTConfig], steps: int) -> list[
     """Scores of `configs` with the weights that random configurations of the benchmark's sizes trained together."""
     torch.manual_seed(0)
     space, rng = SearchSpace.load("default"), np.random.default_rng(1)
-    largest = [FastViTConfig(DEPTHS, WIDTHS, (4, 4, 4, 4), mixers, KERNELS, KERNELS, KERNELS[1:]) for mixers in MIXERS]
+    drawn: list[FastViTConfig] = []
+    while len(drawn) < 2 * steps:
+        if EDGES[0] <= cost(config := space.sample(rng), 64).gmacs < EDGES[-1]:
+            drawn.append(config)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for config in (*configs, *drawn):  # inside a patch embedding a narrower network can be wider
+        with torch.device("meta"):
+            skeleton = ProxyNet(config, task.num_classes, len(task.map_names))
+        for name, own in skeleton.named_parameters():
+            shapes[name] = tuple(map(max, own.shape, shapes.get(name, own.shape)))
     held: dict[str, nn.Parameter] = {}
-    # Inside a patch embedding a narrower network can be wider: the samples say how wide.
-    for config in (*largest, *configs, *(space.sample(rng) for _ in range(200))):
-        for name, own in ProxyNet(config, task.num_classes, len(task.map_names)).named_parameters():
-            shape = [max(pair) for pair in zip(own.shape, held[name].shape if name in held else own.shape, strict=True)]
-            if name not in held or shape != list(held[name].shape):
-                held[name] = nn.Parameter(torch.full(shape, own.flatten()[0].item()))
-                if len(shape) == 4 and not name.startswith("dense"):
-                    nn.init.kaiming_normal_(held[name], nonlinearity="linear")
+    for mixers in MIXERS:
+        largest = FastViTConfig(DEPTHS, WIDTHS, (4, 4, 4, 4), mixers, KERNELS, KERNELS, KERNELS[1:])
+        for name, own in ProxyNet(largest, task.num_classes, len(task.map_names)).named_parameters():
+            held[name] = nn.Parameter(torch.full(shapes.get(name, own.shape), own.flatten()[0].item()))
+            if own.dim() == 4 and not name.startswith("dense"):
+                nn.init.kaiming_normal_(held[name], nonlinearity="linear")
     trainer = Trainer(PRESETS["t8"], task)
     optimizer = torch.optim.AdamW(held.values(), lr=LEARNING_RATE / 3, weight_decay=0.02, fused=True)
-    drawn = [config for config in (space.sample(rng) for _ in range(20 * steps))
-             if EDGES[0] <= cost(config, 64).gmacs < EDGES[-1]]
     for step in tqdm(range(steps), desc="shared", leave=False):
         batch = task.train.batch(np.arange(step * BATCH, (step + 1) * BATCH), trainer.pixels)
         optimizer.zero_grad(set_to_none=True)
@@ -95,7 +101,7 @@ def shared_scores(task: Task, configs: list[FastViTConfig], steps: int) -> list[
 def inherited_scores(task: Task, configs: list[FastViTConfig], parent: str, steps: int) -> dict[int, list[float]]:
     """Scores of `configs` that start from slices of a trained preset, after 0 and after `steps` further steps."""
     teacher = Trainer(PRESETS[parent], task)
-    teacher.to(240)
+    teacher.to(PARENT_STEPS)
     backbone = {name.removeprefix("backbone."): value for name, value in teacher.net.state_dict().items()}
     large, found = proxy_config(PRESETS[parent]), {0: [], steps: []}
     for config in configs:
@@ -125,11 +131,11 @@ def main() -> None:
     task, configs = load_task("builtin"), bench_configs(args.configs)
     found: dict[str, tuple[list[float], float]] = {}
     begun = time.process_time()
+    shared = shared_scores(task, configs, args.steps)
+    found[f"shared weights, {args.steps} steps"] = shared, time.process_time() - begun
+    begun = time.process_time()
     for steps, scores in inherited_scores(task, configs, args.parent, args.further).items():
         found[f"inherited from {args.parent}, {steps} further steps"] = scores, time.process_time() - begun
-    begun = time.process_time()
-    scores = shared_scores(task, configs, args.steps)
-    found[f"shared weights, {args.steps} steps"] = scores, time.process_time() - begun
 
     bench = read_bench()
     lean = bench[bench.branches == 0]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SURE = 0.99
 EARLIEST = 0.5  # of the steps; earlier scores mislead (docs/LOG.md)
-MARGIN = 0.1  # three times the spread between two runs of one configuration (0.03, docs/LOG.md)
+MARGIN = 0.1  # about three times the spread between two runs of one configuration (0.036, docs/LOG.md)
 
 
 def dominated(config: FastViTConfig, score: float, steps: int, latency_ms: float, records: Sequence[TrialRecord],
