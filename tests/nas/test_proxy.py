@@ -79,6 +79,11 @@ def test_divergence_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
         score(SMALL, load_task("digits", resolution=32), steps=5)
 
 
+def test_scores_of_another_recipe_do_not_ship(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.bench.table.RECIPE", 0)
+    assert not shipped_scores(load_task("builtin"), 0)
+
+
 def test_the_presets_scores_ship() -> None:
     shipped = shipped_scores(load_task("builtin"), 0)
     for config in PRESETS.values():

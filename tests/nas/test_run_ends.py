@@ -277,6 +277,16 @@ def test_a_run_of_an_older_version_opens_and_one_of_a_newer_does_not(run: Path, 
         Run.open(old)
 
 
+def test_scores_of_another_recipe_are_not_added_to(run: Path) -> None:
+    from nas.evaluation import Real
+
+    opened = Run.open(run)
+    Real(opened)
+    opened.meta["recipe"] = 1
+    with pytest.raises(UsageError, match="training recipe 1; this version trains by recipe"):
+        Real(opened)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_export_run(run: Path, tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"trials.{suffix}"
