@@ -28,10 +28,11 @@ def front_frame(front: dict[str, Any]) -> pd.DataFrame:
     for point in front["points"]:
         config = FastViTConfig.from_dict(point["config"])
         near = nearest_preset(config)
-        top1 = point["estimated_imagenet_top1"]
+        top1, long_run = point["estimated_imagenet_top1"], point["estimated_long_run"]
         rows.append({key: value for key, value in point.items()
-                     if key not in ("config", "words", "estimated_imagenet_top1")} | {
+                     if key not in ("config", "words", "estimated_imagenet_top1", "estimated_long_run")} | {
             "estimated_imagenet_top1": top1[0], "estimated_low": top1[1], "estimated_high": top1[2],
+            "estimated_long_run": long_run[0], "long_run_low": long_run[1], "long_run_high": long_run[2],
             "nearest_preset": near, "difference": against(point, front, near),
             "words": config.describe(), "config": config.to_json()})
     return pd.DataFrame(rows)
@@ -55,10 +56,15 @@ def front_csv(front: dict[str, Any]) -> str:
     return str(front_frame(front).to_csv(index=False))
 
 
-def front_table(front: dict[str, Any], *, imagenet: bool = False) -> str:
+ESTIMATES = {  # what a table can show in its last column: the heading, the point's field, the digits
+    "imagenet": ("estimated ImageNet top-1 [95 %]", "estimated_imagenet_top1", 1),
+    "long_run": ("estimated score of a long run [95 %]", "estimated_long_run", 2)}
+
+
+def front_table(front: dict[str, Any], *, estimate: str | None = None) -> str:
     """The front as text: one row a point, then the anchors measured on the same device.
 
-    `imagenet` shows the top-1 estimated from size in place of the nearest preset.
+    `estimate` names what ESTIMATES has, estimated from size, to be shown in place of the nearest preset.
     """
     from rich.console import Console
     from rich.table import Table
@@ -68,13 +74,15 @@ def front_table(front: dict[str, Any], *, imagenet: bool = False) -> str:
                   title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name, justify in (("trial", "right"), ("latency ms [95 %]", "right"), ("score", "right"),
                           ("params M", "right"), ("GMACs", "right"), ("configuration", "left"),
-                          ("estimated ImageNet top-1 [95 %]" if imagenet else "beside the nearest preset", "left")):
+                          (ESTIMATES[estimate][0] if estimate else "beside the nearest preset", "left")):
         table.add_column(name, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
     confirmed = any(point["confirmed"] for point in front["points"])
     for point in front["points"]:
         config = FastViTConfig.from_dict(point["config"])
         near = nearest_preset(config)
-        last = _top1(point) if imagenet else "" if point.get("preset") else against(point, front, near, most=3)
+        last = _estimate(point, estimate)
+        if estimate is None and not point.get("preset"):
+            last = against(point, front, near, most=3)
         name = f"{point['preset'].upper()}: " if point.get("preset") else ""
         name = f"(not confirmed) {name}" if confirmed and not point["confirmed"] else name
         table.add_row(str(point["trial"]), _latency(point), _score(point), f"{point['params_m']:.2f}",
@@ -82,8 +90,7 @@ def front_table(front: dict[str, Any], *, imagenet: bool = False) -> str:
     for anchor in front["anchors"]:
         over = " (over)" if anchor["ci_low_ms"] > front["budget_ms"] else ""
         table.add_row("", _latency(anchor), _score(anchor), f"{anchor['params_m']:.2f}", f"{anchor['gmacs']:.3f}",
-                      f"{_anchor_name(anchor)}{over}", _top1(anchor) if imagenet else "",
-                      style="dim")
+                      f"{_anchor_name(anchor)}{over}", _estimate(anchor, estimate), style="dim")
     for point in front.get("fell_off", ()):
         table.add_row(str(point["trial"]), _latency(point), _score(point), f"{point['params_m']:.2f}",
                       f"{point['gmacs']:.3f}", f"(fell off) {point['words']}", "", style="dim")
@@ -102,9 +109,12 @@ def _latency(point: dict[str, Any]) -> str:
     return f"{point['latency_ms']:.3f} [{point['ci_low_ms']:.3f}, {point['ci_high_ms']:.3f}]"
 
 
-def _top1(point: dict[str, Any]) -> str:
-    found = point.get("estimated_imagenet_top1")
-    return "{:.1f} [{:.1f}, {:.1f}]".format(*found) if found else "-"
+def _estimate(point: dict[str, Any], name: str | None) -> str:
+    if name is None:
+        return ""
+    _, field, digits = ESTIMATES[name]
+    found = point.get(field)
+    return "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*found, d=digits) if found else "-"
 
 
 def _standing(front: dict[str, Any]) -> str:

@@ -305,6 +305,7 @@ class Run:
     def front(self, budget_ms: float | None = None) -> dict[str, Any]:
         """The contract's front document: complete trials under the budget that none dominates, and the anchors."""
         from nas.confirm import axes, fell_off, front_of, movement
+        from nas.horizon import estimated_long_run
         from nas.imagenet import estimated_top1
 
         budget = budget_ms or self.meta["budget_ms"]
@@ -314,9 +315,11 @@ class Run:
         points = [r.point() | {"preset": r.preset} for r in front]
         shown = [r.point() | {"preset": name} for name, r in anchors.items()]
         ours = [point for point in (*points, *shown) if point["config"]]
-        estimates = estimated_top1([FastViTConfig.from_dict(point["config"]) for point in ours]) if ours else []
-        for point, found in zip(ours, estimates, strict=True):
-            point["estimated_imagenet_top1"] = [round(value, 2) for value in found]
+        configs = [FastViTConfig.from_dict(point["config"]) for point in ours]
+        for name, estimate, digits in (("estimated_imagenet_top1", estimated_top1, 2),
+                                       ("estimated_long_run", estimated_long_run, 3)):
+            for point, found in zip(ours, estimate(configs) if configs else [], strict=True):
+                point[name] = [round(value, digits) for value in found]
         return {
             "run": str(self.path), "device": self.meta["device"], "origin": self.meta.get("origin", "measured"),
             "resolution": self.meta["resolution"], "budget_ms": budget, "task": self.meta["task"],

@@ -80,6 +80,9 @@ def _lines(row: dict[Any, Any]) -> Iterator[str]:
                f"{row['phone_ms_high']:.2f}]")
     if _known(row.get("top1")):
         yield f"ImageNet top-1, estimated: {row['top1']:.1f} % [{row['top1_low']:.1f}, {row['top1_high']:.1f}]"
+    if _known(row.get("long_run")):
+        yield (f"score of a long run, estimated: {row['long_run']:.2f} [{row['long_run_low']:.2f}, "
+               f"{row['long_run_high']:.2f}]")
     if _known(row["params_m"]):
         yield f"{row['params_m']:.2f} M parameters, {row['gmacs']:.3f} GMACs"
     if isinstance(row["reason"], str):
@@ -208,7 +211,7 @@ def around_front(rows: pd.DataFrame, view: View, budget_ms: float) -> tuple[floa
         return None
     x = rows[view.x].to_numpy(float)
     y = rows[view.y].to_numpy(float)
-    sd = rows.score_sd.fillna(0).to_numpy(float) if view.y == "score" else (rows.top1_high - y).to_numpy(float) / 2
+    sd = (rows.score_sd.fillna(0) if view.y == "score" else (rows[f"{view.y}_high"] - y) / 2).to_numpy(float)
     right = budget_ms if view.x == "latency_ms" else x.max()
     low, high = float((y - 2 * sd).min()), float((y + 2 * sd).max())
     room = 0.05 * (high - low) or 0.01

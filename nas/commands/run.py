@@ -49,7 +49,11 @@ def register(commands: argparse._SubParsersAction) -> None:
     front.add_argument("run", metavar="RUN", help=_RUN_HELP)
     add_storage(front)
     front.add_argument("--budget-ms", type=float, metavar="MS", help="another budget than the run's")
-    front.add_argument("--imagenet", action="store_true", help="show ImageNet top-1 as estimated from size")
+    shown = front.add_mutually_exclusive_group()
+    shown.add_argument("--imagenet", action="store_const", const="imagenet", dest="estimate",
+                       help="show ImageNet top-1 as estimated from size")
+    shown.add_argument("--long-run", action="store_const", const="long_run", dest="estimate",
+                       help="show the score after a long run as estimated from size")
     group = front.add_mutually_exclusive_group()
     group.add_argument("--json", action="store_true", help="one JSON document")
     group.add_argument("--csv", action="store_true", help="one row a point")
@@ -161,7 +165,7 @@ def front(args: argparse.Namespace) -> int:
     elif args.csv:
         sys.stdout.write(front_csv(found))
     else:
-        print(front_table(found, imagenet=args.imagenet))
+        print(front_table(found, estimate=args.estimate))
     return 0 if found["points"] else 3
 
 

@@ -15,7 +15,7 @@ def point(name: str, ms: float, score: float, **more: Any) -> dict[str, Any]:
             "ci_low_ms": 0.98 * ms,
             "ci_high_ms": 1.02 * ms, "score": score, "score_sd": 0.003, "score_from": "posterior", "score_run": score,
             "params_m": 10.0, "gmacs": 0.1, "confirmed": False, "preset": None,
-            "estimated_imagenet_top1": [80.0, 78.0, 82.0]} | more
+            "estimated_imagenet_top1": [80.0, 78.0, 82.0], "estimated_long_run": [0.5, 0.4, 0.6]} | more
 
 
 def front(*points: dict[str, Any], budgets: tuple[float, ...] = (2.0,)) -> dict[str, Any]:
@@ -47,7 +47,8 @@ def test_the_table_says_what_is_confirmed_and_serves_every_budget() -> None:
     assert "under 0.5 ms: nothing" in text
     assert "under 1 ms: trial 9, 0.900" in text
     assert "posterior scores, not confirmed" in front_table(front(open_))
-    assert "80.0 [78.0, 82.0]" in front_table(front(sure), imagenet=True)
+    assert "80.0 [78.0, 82.0]" in front_table(front(sure), estimate="imagenet")
+    assert "0.50 [0.40, 0.60]" in front_table(front(sure), estimate="long_run")
 
 
 def test_what_fell_off_stays_visible() -> None:
