@@ -204,7 +204,7 @@ def main() -> None:
 
     print("\n## Ceiling\n")
     pair = runs[[0, 1]].dropna() if 1 in runs else runs.iloc[:0]
-    if len(pair) > 2:
+    if len(pair) >= 2 * BINS:
         a, b = pair[0].to_numpy(), pair[1].to_numpy()
         top = np.argsort(-(a + b))[:max(3, len(pair) // 10)]
         bins = pd.qcut(latency_of([configs[key] for key in pair.index]), BINS, labels=False)
