@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap, kendalltau
 from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fastvit import PRESETS, FastViTConfig
@@ -50,14 +50,18 @@ def with_interval(statistic: Callable[..., float], *columns: np.ndarray) -> str:
     return f"{statistic(*columns):+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
+def ridge() -> Pipeline:
+    """On standardised columns, its penalty by cross-validation."""
+    return make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 12)))
+
+
 def left_out(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Leave-one-out predictions of a ridge on standardised columns."""
+    """Leave-one-out predictions of a ridge."""
     everything = np.arange(len(y))
     predictions = np.empty(len(y))
     for index in everything:
         rest = everything != index
-        model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 12))).fit(x[rest], y[rest])
-        predictions[index] = model.predict(x[index:index + 1])[0]
+        predictions[index] = ridge().fit(x[rest], y[rest]).predict(x[index:index + 1])[0]
     return predictions
 
 
@@ -71,9 +75,9 @@ def latency_of(configs: list[FastViTConfig]) -> np.ndarray:
                      for config in tqdm(configs, desc="latency", leave=False)])
 
 
-def short_rows(lean: pd.DataFrame, task: str, seeds: tuple[int, ...] = (0, 1)) -> list[Evidence]:
-    """Every short run of drawn configurations on the proxy's task."""
-    own = lean[(lean.task == task) & lean.seed.isin(seeds) & lean.preset.isna()]
+def short_rows(lean: pd.DataFrame, task: str, steps: int, seeds: tuple[int, ...]) -> list[Evidence]:
+    """Every run of drawn configurations on the proxy's task, up to `steps` steps."""
+    own = lean[(lean.task == task) & (lean.steps <= steps) & lean.seed.isin(seeds) & lean.preset.isna()]
     return [Evidence(FastViTConfig.from_dict(row.config), row.steps, row.score, row.score_sd)
             for row in own.itertuples()]
 
@@ -188,7 +192,7 @@ def main() -> None:
     configs = {row.key: FastViTConfig.from_dict(row.config) for row in lean.itertuples()}
     # A long run goes on from the short run of its seed: on the same task another seed's short runs must judge it.
     seeds = (1,) if args.task == args.truth else (0, 1)
-    rows = short_rows(lean, args.task, seeds)
+    rows = short_rows(lean, args.task, args.steps, seeds)
     runs = runs.drop(columns=[seed for seed in runs if args.task == args.truth and seed in seeds])
     short = lean[(lean.task == args.task) & (lean.seed == seeds[0])].pivot_table(
         index="key", columns="steps", values="score")[[args.steps // 4, args.steps // 2, args.steps]]
@@ -214,7 +218,8 @@ def main() -> None:
         print("needs long runs of two seeds: python -m nas.bench make --task " + args.truth + " --seeds 1")
 
     print("\n## Calibration of the posterior (leave-out, 10 folds)\n")
-    print({name: round(value, 3) for name, value in leave_out(short_rows(lean, args.task, (0,)), args.steps).items()})
+    single = short_rows(lean, args.task, args.steps, (0,))
+    print({name: round(value, 3) for name, value in leave_out(single, args.steps).items()})
     front = pareto(frame["latency_ms"], frame["truth"])
     print(f"\n{len(front)} of {len(frame)} configurations are on the long runs' front")
 

@@ -15,9 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from fidelity import ridge
 
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
@@ -27,7 +25,7 @@ from nas.files import cache_folder
 from nas.latency import measure
 from nas.latency.predictor import Predictor, Setting
 from nas.proxy.train import Trainer
-from nas.surrogate import Evidence, Surrogate, encode, size_features
+from nas.surrogate import Surrogate, encode, shipped_evidence, size_features
 from space import SearchSpace
 
 STEPS, RESOLUTION, NEAR = 240, 64, 0.05
@@ -72,8 +70,8 @@ def main() -> None:
     torch.set_num_threads(1)
     bench = read_bench()
     lean = bench[(bench.branches == 0) & bench.preset.isna()]
-    short = Surrogate(STEPS).fit([Evidence(FastViTConfig.from_dict(r.config), r.steps, r.score, r.score_sd)
-                                  for r in lean[lean.task == "builtin"].itertuples() if r.steps <= STEPS])
+    short = Surrogate(STEPS).fit([row for row in shipped_evidence(load_task("builtin").fingerprint)
+                                  if row.steps <= STEPS])
     long = lean[(lean.task == args.truth) & (lean.steps == args.long)]
     fitted = [FastViTConfig.from_dict(config) for config in long.config]
 
@@ -84,8 +82,7 @@ def main() -> None:
     pool = near_t8(args.pool, fitted + list(PRESETS.values()))
     ranks = {"posterior of short runs": short.predict(pool)[0]}
     for name, signal in (("law of long runs and posterior", True), ("law of long runs", False)):
-        law = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 12)))
-        law.fit(features(fitted, signal=signal), long.score)
+        law = ridge().fit(features(fitted, signal=signal), long.score)
         ranks[name] = law.predict(features(pool, signal=signal))
     ranks |= {"null: activations": np.array([cost(c, RESOLUTION).activations_m for c in pool]),
               "null: GMACs": np.array([cost(c, RESOLUTION).gmacs for c in pool]),

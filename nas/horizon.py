@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastvit.config import FastViTConfig
-from nas.bench.table import read_rows
-from nas.proxy import RECIPE
+from nas.bench.table import current_rows
 from nas.surrogate import size_features
 
 TASK, STEPS = "shapes", 1200
@@ -23,9 +22,8 @@ TASK, STEPS = "shapes", 1200
 def long_runs() -> tuple[list[FastViTConfig], np.ndarray]:
     """The configurations of FastViT-Bench's long runs, presets left out, and their scores (N,), means over seeds."""
     found: dict[FastViTConfig, list[float]] = {}
-    for row in read_rows():
-        what = row["task"], row["steps"], row["recipe"], row["branches"], row["preset"]
-        if what == (TASK, STEPS, RECIPE, 0, None):
+    for row in current_rows():
+        if (row["task"], row["steps"], row["preset"]) == (TASK, STEPS, None):
             found.setdefault(FastViTConfig.from_dict(row["config"]), []).append(row["score"])
     return list(found), np.array([np.mean(scores) for scores in found.values()])
 

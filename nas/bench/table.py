@@ -54,10 +54,14 @@ def read_rows(table: Path = TABLE) -> list[dict[str, Any]]:
     return rows
 
 
+def current_rows() -> list[dict[str, Any]]:
+    """Rows that stand beside scores of today: lean, and of today's recipe."""
+    return [row for row in read_rows() if row["recipe"] == RECIPE and not row["branches"]]
+
+
 def rows_of(task_fingerprint: str) -> list[dict[str, Any]]:
-    """Rows of exactly these images that stand beside scores of today: lean, and of today's recipe."""
-    return [row for row in read_rows() if row["task_fingerprint"] == task_fingerprint and row["recipe"] == RECIPE
-            and not row["branches"]]
+    """Current rows of exactly these images."""
+    return [row for row in current_rows() if row["task_fingerprint"] == task_fingerprint]
 
 
 def read_bench(table: Path = TABLE) -> pd.DataFrame:
