@@ -5,7 +5,7 @@
 Shared: one set of the largest tensors of the space; every step trains two configurations drawn from it, whose weights
 are slices of those tensors (first blocks, first channels, centres of kernels), as in Once-for-all networks (Cai et
 al., ICLR 2020) without their phases. Inherited: a preset is trained first, and each configuration starts from a slice
-of its weights (nas.export.inherit). Both are scored on the built-in task with BatchNorm statistics taken anew, and
+of its weights (fastvit.inherit). Both are scored on the built-in task with BatchNorm statistics taken anew, and
 compared with FastViT-Bench's short runs and long runs of the same configurations.
 """
 
@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
+from fastvit.inherit import inherit, kept_channels
 from nas.bench.table import EDGES, bench_configs, read_bench
 from nas.data import Task, load_task
-from nas.export.inherit import inherit, kept_channels
 from nas.proxy.net import DENSE_STAGES, ProxyNet, proxy_config
 from nas.proxy.train import BATCH, LEARNING_RATE, Trainer
 from space import SearchSpace

@@ -1,49 +1,122 @@
-"""What a proxy reaches after a long run, estimated from size: a law fitted to FastViT-Bench, always labelled estimated.
+"""What a proxy reaches after a long run, estimated from its size and from what short runs on the user's task say.
 
-Bayesian ridge regression (MacKay, 1992) of the scores of long runs on the logarithms of GMACs, parameters, depth and
-activations. The scores of short runs do not enter: at equal latency they added nothing to it (docs/LOG.md).
+On each task of FastViT-Bench the posterior of short runs stands beside long runs from random weights. Bayesian ridge
+regression (MacKay, 1992) of the long run on the logarithms of GMACs, parameters, depth and activations and on that
+posterior, over both tasks, is the law; without a posterior, the same on size alone. Both are always labelled estimated.
+
+Tasks differ in their scales, so scores enter as their standing: how many standard deviations above the mean of the
+benchmark's configurations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from fastvit.config import FastViTConfig
-from nas.bench.table import current_rows
-from nas.surrogate import size_features
+from nas.surrogate import Evidence, Surrogate, size_features
 
-TASK, STEPS = "shapes", 1200
-
-
-def long_runs() -> tuple[list[FastViTConfig], np.ndarray]:
-    """The configurations of FastViT-Bench's long runs, presets left out, and their scores (N,), means over seeds."""
-    found: dict[FastViTConfig, list[float]] = {}
-    for row in current_rows():
-        if (row["task"], row["steps"], row["preset"]) == (TASK, STEPS, None):
-            found.setdefault(FastViTConfig.from_dict(row["config"]), []).append(row["score"])
-    return list(found), np.array([np.mean(scores) for scores in found.values()])
+TASKS = ("builtin", "shapes")
+LONG = 1200  # steps, from random weights
 
 
-def fit_law(configs: Sequence[FastViTConfig], scores: np.ndarray) -> Any:
-    """The law of these runs: a regression on `size_features`."""
+@dataclass(frozen=True)
+class Pair:
+    """A configuration's standing after short runs, and its score and standing after long ones, on one task."""
+
+    task: str
+    config: FastViTConfig
+    short: float
+    score: float
+    long: float
+
+
+def standing(model: Surrogate, configs: Sequence[FastViTConfig], among: Sequence[FastViTConfig]) -> np.ndarray:
+    """Posterior means of `configs`, as standard deviations above the mean of `among`: (N,).
+
+    What the posterior does not know counts as spread, so that one which has learned nothing puts everybody at 0.
+    """
+    mean, sd = model.predict(among)
+    return np.asarray((model.predict(configs)[0] - mean.mean()) / np.hypot(mean.std(), np.sqrt(np.mean(sd**2))))
+
+
+@lru_cache(maxsize=1)
+def pairs() -> list[Pair]:
+    """What FastViT-Bench holds of both; fitting the two posteriors takes a second."""
+    from nas.bench.table import lean_rows
+    from nas.proxy import ALONE, RUNGS
+
+    found = []
+    for task in TASKS:
+        truth: dict[FastViTConfig, list[float]] = {}
+        for row in lean_rows(ALONE):
+            if (row["task"], row["steps"], row["preset"]) == (task, LONG, None):
+                truth.setdefault(FastViTConfig.from_dict(row["config"]), []).append(row["score"])
+        model = Surrogate(RUNGS[-1]).fit([
+            Evidence(FastViTConfig.from_dict(row["config"]), row["steps"], row["score"], row["score_sd"])
+            for row in lean_rows() if row["task"] == task and not row["preset"]])
+        if not model.ready or not truth:
+            continue
+        scores = np.array([np.mean(one) for one in truth.values()])
+        before = standing(model, list(truth), list(truth))
+        found += [Pair(task, *values) for values in zip(
+            truth, before.tolist(), scores.tolist(), ((scores - scores.mean()) / scores.std()).tolist(), strict=True)]
+    return found
+
+
+def features(configs: Sequence[FastViTConfig], short: Sequence[float] | np.ndarray | None) -> np.ndarray:
+    """What the law reads of each configuration: (N, 4) without standings after short runs, (N, 5) with them."""
+    sizes = np.array([size_features(config) for config in configs])
+    return sizes if short is None else np.column_stack([sizes, short])
+
+
+def fit_law(known: Sequence[Pair], *, short: bool) -> Any:
+    """The law of these pairs; `short` says whether it reads the standing after short runs."""
     from sklearn.linear_model import BayesianRidge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), BayesianRidge()).fit([size_features(config) for config in configs], scores)
+    x = features([pair.config for pair in known], [pair.short for pair in known] if short else None)
+    return make_pipeline(StandardScaler(), BayesianRidge()).fit(x, [pair.long for pair in known])
+
+
+@lru_cache(maxsize=2)
+def _law(short: bool) -> Any:
+    return fit_law(pairs(), short=short)
 
 
 @lru_cache(maxsize=1)
-def _law() -> Any:
-    return fit_law(*long_runs())
+def _scale() -> tuple[float, float]:
+    """Mean and standard deviation of the long runs' scores, averaged over tasks."""
+    by_task = [[pair.score for pair in pairs() if pair.task == task] for task in TASKS]
+    return float(np.mean([np.mean(scores) for scores in by_task])), float(np.mean([np.std(s) for s in by_task]))
 
 
-def estimated_long_run(configs: Sequence[FastViTConfig]) -> list[tuple[float, float, float]]:
-    """Estimated score of each proxy after STEPS steps on TASK, with the ends of its 95 % interval."""
-    middle, sd = _law().predict([size_features(config) for config in configs], return_std=True)
-    return [(float(m), float(low), float(high)) for m, low, high in
-            zip(*np.clip([middle, middle - 1.96 * sd, middle + 1.96 * sd], 0, 1), strict=True)]
+def population() -> list[FastViTConfig]:
+    """The configurations among which a standing is one."""
+    return list(dict.fromkeys(pair.config for pair in pairs()))
+
+
+def estimated_long_run(configs: Sequence[FastViTConfig], short: Sequence[float | None] | None = None,
+                       ) -> list[tuple[float, float, float]]:
+    """Estimated score of each proxy after LONG steps on a task like FastViT-Bench's, with the ends of its 95 %
+    interval.
+
+    Args:
+        short: standing of each configuration in the posterior of a run; None, as a whole or for one of them, where
+            there is none: size alone then decides.
+    """
+    short = [None] * len(configs) if short is None else short
+    middle, sd = np.empty(len(configs)), np.empty(len(configs))
+    for known in (False, True):
+        at = [index for index, value in enumerate(short) if (value is not None) is known]
+        if at:
+            own = [short[index] or 0.0 for index in at] if known else None
+            middle[at], sd[at] = _law(known).predict(features([configs[i] for i in at], own), return_std=True)
+    mean, scale = _scale()
+    ends = mean + scale * np.array([middle, middle - 1.96 * sd, middle + 1.96 * sd])
+    return [(float(m), float(low), float(high)) for m, low, high in np.clip(ends, 0, 1).T]

@@ -1,4 +1,4 @@
-"""`python -m nas.bench make | show`."""
+"""`python -m nas.bench make | parent | show`."""
 
 from __future__ import annotations
 
@@ -23,26 +23,29 @@ def make(args: argparse.Namespace) -> None:
     from nas.data import load_task
     from nas.errors import Failure
     from nas.files import cache_folder
-    from nas.proxy import RECIPE
+    from nas.proxy import ALONE, RECIPE, RUNGS
+    from nas.proxy.parent import parent_of
     from nas.proxy.train import Trainer
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     steps = sorted(int(part) for part in args.steps.split(","))
     seeds = [int(part) for part in args.seeds.split(",")]
     task = load_task(args.task)
+    recipe, suffix = (ALONE, "") if args.alone or args.branches else (RECIPE, "-p")
+    parent = None if recipe == ALONE else parent_of(task, RUNGS[-1])
     locks = cache_folder("bench")
     named: list[tuple[str | None, FastViTConfig]] = list(PRESETS.items()) if args.presets else [
         (None, config) for config in bench_configs(args.configs)]
     for seed in seeds:
         for preset, config in named:
-            job = f"{config.key()}-{args.task}-{seed}-b{args.branches}"
-            done = {row["steps"] for row in read_rows(args.table)
-                    if f"{row['key']}-{row['task']}-{row['seed']}-b{row['branches']}" == job}
+            own = {"key": config.key(), "task": args.task, "seed": seed, "branches": args.branches, "recipe": recipe}
+            job = f"{config.key()}-{args.task}-{seed}-b{args.branches}{suffix}"
+            done = {row["steps"] for row in read_rows(args.table) if own.items() <= row.items()}
             if done >= set(steps):
                 continue
             try:
                 with FileLock(locks / f"{job}.lock", timeout=0):
-                    trainer = Trainer(config, task, seed=seed, branches=args.branches)
+                    trainer = Trainer(config, task, seed=seed, branches=args.branches, parent=parent)
                     trainer.load(locks / f"{job}.pt")
                     size = cost(config, 64)
                     for step in steps:
@@ -54,10 +57,9 @@ def make(args: argparse.Namespace) -> None:
                             print(f"{job}: {error}", file=sys.stderr)
                             break
                         found = trainer.evaluate()
-                        append_row({
-                            "key": config.key(), "preset": preset, "config": config.to_dict(), "gmacs_64": size.gmacs,
-                            "params_m": size.params_m, "task": args.task, "task_fingerprint": task.fingerprint,
-                            "recipe": RECIPE, "seed": seed, "branches": args.branches, "steps": step,
+                        append_row(own | {
+                            "preset": preset, "config": config.to_dict(), "gmacs_64": size.gmacs,
+                            "params_m": size.params_m, "task_fingerprint": task.fingerprint, "steps": step,
                             "score": found.score, "score_sd": found.score_sd, "parts": found.parts,
                             "cpu_seconds": round(found.seconds, 2),
                             "device": trainer.device.type, "torch": version("torch")}, args.table)
@@ -67,9 +69,19 @@ def make(args: argparse.Namespace) -> None:
                 continue
 
 
+def parent(args: argparse.Namespace) -> None:
+    """Train the parent of a drawn task anew, as it ships; rows from an older one are to be made anew as well."""
+    from nas.data import load_task
+    from nas.proxy.parent import SHIPPED, STEPS, train_parent
+
+    task = load_task(args.task)
+    SHIPPED.mkdir(exist_ok=True)
+    train_parent(task, STEPS, SHIPPED / f"{task.fingerprint}.safetensors")
+
+
 def show(args: argparse.Namespace) -> None:
     frame = read_bench(args.table)
-    print(frame.groupby(["task", "branches", "seed", "steps"]).agg(
+    print(frame.groupby(["task", "recipe", "branches", "seed", "steps"]).agg(
         configs=("key", "nunique"), score=("score", "mean"), spread=("score", "std"),
         cpu_seconds=("cpu_seconds", "mean")).round(3).to_string() if len(frame) else "the table is empty")
 
@@ -81,10 +93,14 @@ def main() -> None:
     making.add_argument("--configs", type=int, default=40)
     making.add_argument("--presets", action="store_true", help="the seven presets instead")
     making.add_argument("--task", default="builtin")
-    making.add_argument("--steps", default="60,120,240", help="rungs, such as 60,120,240")
+    making.add_argument("--steps", default="60,120", help="rungs, such as 60,120")
+    making.add_argument("--alone", action="store_true", help="from random weights instead of a slice of the parent")
     making.add_argument("--seeds", default="0")
     making.add_argument("--branches", type=int, default=0, help="0 lean, 1 over-parameterized")
     making.set_defaults(call=make)
+    training = commands.add_parser("parent", help="train the parent that the proxies of a drawn task start from")
+    training.add_argument("--task", default="builtin")
+    training.set_defaults(call=parent)
     showing = commands.add_parser("show", help="what is in the table")
     showing.set_defaults(call=show)
     for command in (making, showing):

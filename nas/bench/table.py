@@ -54,14 +54,14 @@ def read_rows(table: Path = TABLE) -> list[dict[str, Any]]:
     return rows
 
 
-def current_rows() -> list[dict[str, Any]]:
-    """Rows that stand beside scores of today: lean, and of today's recipe."""
-    return [row for row in read_rows() if row["recipe"] == RECIPE and not row["branches"]]
+def lean_rows(recipe: int = RECIPE) -> list[dict[str, Any]]:
+    """Rows of lean proxies by one recipe, today's unless another one is named."""
+    return [row for row in read_rows() if row["recipe"] == recipe and not row["branches"]]
 
 
 def rows_of(task_fingerprint: str) -> list[dict[str, Any]]:
-    """Current rows of exactly these images."""
-    return [row for row in current_rows() if row["task_fingerprint"] == task_fingerprint]
+    """Rows by today's recipe of exactly these images."""
+    return [row for row in lean_rows() if row["task_fingerprint"] == task_fingerprint]
 
 
 def read_bench(table: Path = TABLE) -> pd.DataFrame:

@@ -78,9 +78,9 @@ def _sliced(args: argparse.Namespace, config: FastViTConfig, classes: int | None
     import torch
 
     from fastvit.config import FastViTConfig
+    from fastvit.inherit import inherit
     from fastvit.presets import named_config
     from nas.export.images import calibration_images
-    from nas.export.inherit import inherit
     from nas.export.variant import read_sheet
     from nas.export.weights import calibrate, load_weights
 

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from nas.data import Task
     from nas.proxy.train import ProxyResult
 
-RECIPE = 2  # of the training and its score: whoever changes what a score is raises it, and old scores are not mixed in
-RUNGS = (60, 120, 240)  # training steps after which a trial is scored, and may end
+# Of the training and its score: whoever changes what a score is raises it, and old scores are not mixed in.
+ALONE = 2  # from random weights: parents, and the long runs of FastViT-Bench
+RECIPE = 3  # from a slice of a trained parent (nas/proxy/parent.py)
+RUNGS = (60, 120)  # training steps after which a trial is scored, and may end
 
 
 def rungs(steps: int | None = None) -> tuple[int, ...]:
@@ -36,7 +38,8 @@ def shipped_scores(task: Task, seed: int) -> dict[str, dict[int, dict[str, Any]]
 
 def score(config: FastViTConfig, task: Task, *, steps: int, seed: int = 0, checkpoint: Path | None = None,
           on_rung: Callable[[ProxyResult], bool] | None = None) -> ProxyResult:
-    """Train the proxy of `config` and score it; the same seed gives every configuration the same images.
+    """Train the proxy of `config` from its slice of the task's parent, which is trained first where there is none, and
+    score it; the same seed gives every configuration the same images.
 
     Args:
         steps: of training, at most.
@@ -46,9 +49,10 @@ def score(config: FastViTConfig, task: Task, *, steps: int, seed: int = 0, check
     Raises:
         Failure: training diverged.
     """
+    from nas.proxy.parent import parent_of
     from nas.proxy.train import Trainer
 
-    trainer = Trainer(config, task, seed=seed)
+    trainer = Trainer(config, task, seed=seed, parent=parent_of(task, steps))
     if checkpoint is not None:
         trainer.load(checkpoint)
     for rung in rungs(steps):

@@ -21,6 +21,7 @@ from nas.data import Batch, Split, Task
 from nas.errors import Failure
 from nas.files import write_atomic
 from nas.proxy.net import DENSE_STAGES, ProxyNet, dense_errors
+from nas.proxy.parent import Parent
 
 BATCH = 32
 LEARNING_RATE = 1e-2
@@ -59,11 +60,14 @@ class Trainer:
     """One proxy in training. `to(steps)` goes on to that step; `evaluate()` scores the averaged weights."""
 
     def __init__(self, config: FastViTConfig, task: Task, *, seed: int = 0, branches: int = 0,
-                 device: str | None = None, pixels: int | None = None) -> None:
+                 device: str | None = None, pixels: int | None = None, parent: Parent | None = None) -> None:
         self.task, self.seed, self.pixels, self.branches = task, seed, pixels or task.proxy_pixels, branches
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.manual_seed(seed)
-        self.net = ProxyNet(config, task.num_classes, len(task.map_names), branches=branches).to(self.device)
+        net = ProxyNet(config, task.num_classes, len(task.map_names), branches=branches)
+        if parent is not None:
+            parent.hand_down(net)
+        self.net = net.to(self.device)
         self.average = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=LEARNING_RATE, weight_decay=0.02, fused=True)
         self.step = 0

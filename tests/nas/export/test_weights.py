@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from fastvit import PRESETS, FastViT, FastViTConfig
+from fastvit.inherit import inherit
 from fastvit.timm import to_apple, to_timm
 from nas.data import load_task
 from nas.errors import UsageError
 from nas.export.images import normalised
-from nas.export.inherit import inherit
 from nas.export.weights import calibrate, load_weights, random_model
 from search import main
 from space import SearchSpace

@@ -179,7 +179,16 @@ def inherit(state: State, large: FastViTConfig, small: FastViTConfig, num_classe
     """
     torch.manual_seed(0)
     model = FastViT(small, num_classes)
-    slicer = _Slicer(state, large, small)
+    return model, fill(model, state, large)
+
+
+def fill(model: FastViT, state: State, large: FastViTConfig) -> float:
+    """Write the slice of the unfused weights `state` of `large` that `model` has room for into it, in place.
+
+    Returns:
+        The share of the model's parameters that were inherited; the others stay as they are.
+    """
+    slicer = _Slicer(state, large, model.config)
     names = dict(model.named_parameters())
     inherited = 0
     fresh = model.state_dict()
@@ -211,4 +220,4 @@ def inherit(state: State, large: FastViTConfig, small: FastViTConfig, num_classe
             inherited += index_new[0].numel() * (index_new[1].numel() if target.dim() > 1 else 1) * (
                 target[0, 0].numel() if target.dim() == 4 else 1)
     model.load_state_dict(fresh)
-    return model, inherited / sum(p.numel() for p in model.parameters())
+    return inherited / sum(p.numel() for p in model.parameters())

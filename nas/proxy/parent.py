@@ -1,0 +1,102 @@
+"""The trained network that the proxies of a task start from: each begins with its slice of the parent's weights.
+
+From there half the steps rank long runs better than twice as many from random weights do (docs/LOG.md), and what is
+left between two runs of one configuration is less. A parent is trained once for a task: that of the built-in task
+ships with the package, others are kept in the user's cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastvit.config import FastViTConfig
+from fastvit.presets import PRESETS
+from nas.files import cache_folder, write_atomic
+from nas.proxy.net import DENSE_STAGES, ProxyNet, proxy_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nas.data import Task
+
+PRESET, STEPS, SEED = "sa24", 240, 99  # the seed: proxies see other images than their parent
+SHIPPED = Path(__file__).parent / "parents"
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A trained proxy, its batch statistics those of training. `config` is the narrowed one, `state` a ProxyNet's."""
+
+    config: FastViTConfig
+    state: dict[str, Tensor]
+
+    def hand_down(self, net: ProxyNet) -> float:
+        """Write the slices that `net` has room for into it; the share of its backbone's parameters that they are."""
+        from fastvit.inherit import fill, kept_channels
+
+        backbone = {name.removeprefix("backbone."): value for name, value in self.state.items()
+                    if name.startswith("backbone.")}
+        share = fill(net.backbone, backbone, self.config)
+        channels = kept_channels(backbone, self.config, net.backbone.config)
+        for index, (head, stage) in enumerate(zip(net.dense, DENSE_STAGES, strict=False)):
+            new, old = channels[stage]
+            weight = head.get_parameter("1.weight")
+            weight.data[:, new] = self.state[f"dense.{index}.1.weight"][:, old]  # what the parent lacks stays zero
+        return share
+
+
+def parent_steps(steps: int) -> int:
+    """Of the parent's training, for proxies of so many steps: a short search does not wait for a long one."""
+    return min(STEPS, 2 * steps)
+
+
+def parent_path(fingerprint: str, steps: int) -> Path:
+    """Where the parent of these images is, or will be."""
+    from nas.proxy import RECIPE
+
+    shipped = SHIPPED / f"{fingerprint}.safetensors"
+    own = cache_folder("parents") / f"{fingerprint}-{parent_steps(steps)}-r{RECIPE}.safetensors"
+    return shipped if shipped.exists() else own
+
+
+def parent_of(task: Task, steps: int, *, device: str | None = None) -> Parent:
+    """The parent of a task's proxies; trained now when there is none, while other processes wait for it.
+
+    Raises:
+        Failure: its training diverged.
+    """
+    from filelock import FileLock
+
+    path = parent_path(task.fingerprint, steps)
+    if not path.exists():
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                train_parent(task, parent_steps(steps), path, device=device)
+    return read_parent(path)
+
+
+def read_parent(path: Path) -> Parent:
+    from safetensors.torch import load_file
+
+    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+    return Parent(proxy_config(PRESETS[PRESET]), state)
+
+
+def train_parent(task: Task, steps: int, path: Path, *, device: str | None = None) -> None:
+    """Train the parent from random weights and write it, in half precision, to `path`."""
+    from safetensors.torch import save
+
+    from nas.proxy.train import Trainer
+
+    trainer = Trainer(PRESETS[PRESET], task, seed=SEED, device=device)
+    begun = path.with_suffix(".pt")
+    trainer.load(begun)
+    while trainer.step < steps:
+        trainer.to(min(steps, trainer.step + 60))
+        trainer.save(begun)
+    state: dict[str, Any] = {name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+                             for name, value in trainer.net.state_dict().items()}
+    write_atomic(path, save(state, {"preset": PRESET, "steps": str(steps), "seed": str(SEED)}))
+    begun.unlink(missing_ok=True)
