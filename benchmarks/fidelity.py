@@ -1,10 +1,10 @@
 """What the score is worth: reliability, validity against long runs on another task, nulls, ceiling, regret.
 
-    python benchmarks/fidelity.py [--task builtin] [--truth shapes] [--steps 240] [--long 1200]
+    python benchmarks/fidelity.py [--task builtin] [--truth shapes] [--steps 120] [--long 1200]
 
 Everything is read from FastViT-Bench (nas/bench/), so that it repeats in a minute; `python -m nas.bench make` extends
-the table. Truth is the long runs' score on a task that no estimator sees (or, with `--truth builtin`, on the same task,
-where the short runs that judge are of another seed). Whatever is fitted is judged on
+the table. Truth is what runs of many steps from random weights score on a task that no short run saw, or, with
+`--truth builtin`, on the same task. Whatever is fitted is judged on
 configurations that it was not fitted to (leave-one-out). Ranks are Kendall's tau-b; "inside bins" compares only pairs
 of configurations in the same bin of latency; intervals are 95 % bootstraps over configurations.
 """
@@ -26,6 +26,8 @@ from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import read_bench
 from nas.front import pareto
+from nas.horizon import features, fit_law, pairs, standing
+from nas.proxy import ALONE, RECIPE
 from nas.proxy.zero_cost import sign_codes, synflow
 from nas.surrogate import Evidence, Surrogate, encode, leave_out, size_features
 
@@ -75,14 +77,14 @@ def latency_of(configs: list[FastViTConfig]) -> np.ndarray:
                      for config in tqdm(configs, desc="latency", leave=False)])
 
 
-def short_rows(lean: pd.DataFrame, task: str, steps: int, seeds: tuple[int, ...]) -> list[Evidence]:
+def short_rows(proxies: pd.DataFrame, task: str, steps: int, seeds: tuple[int, ...] = (0, 1)) -> list[Evidence]:
     """Every run of drawn configurations on the proxy's task, up to `steps` steps."""
-    own = lean[(lean.task == task) & (lean.steps <= steps) & lean.seed.isin(seeds) & lean.preset.isna()]
+    own = proxies[(proxies.task == task) & (proxies.steps <= steps) & proxies.seed.isin(seeds) & proxies.preset.isna()]
     return [Evidence(FastViTConfig.from_dict(row.config), row.steps, row.score, row.score_sd)
             for row in own.itertuples()]
 
 
-def estimators(frame: pd.DataFrame, rows: list[Evidence], steps: int) -> dict[str, np.ndarray]:
+def estimators(frame: pd.DataFrame, rows: list[Evidence], steps: int, truth_task: str) -> dict[str, np.ndarray]:
     """What ranks: name and value for each configuration of `frame` (index: key); `rows` are all short runs."""
     configs = frame["config"].tolist()
     sizes = [cost(config, 64) for config in configs]
@@ -102,11 +104,19 @@ def estimators(frame: pd.DataFrame, rows: list[Evidence], steps: int) -> dict[st
     found["null: ridge on size and encoding (fitted to other long runs)"] = left_out(np.hstack([size, x]), truth)
     found["null: ridge on size and zero-cost scores (fitted to other long runs)"] = left_out(
         np.hstack([size, zero]), truth)
-    found |= {f"one run, {rung} steps": frame[f"run {rung}"] for rung in sorted({steps // 4, steps // 2, steps})}
+    found |= {name: frame[name] for name in frame if name.startswith("one run")}
+    known = [[p for p in pairs() if p.task != truth_task and p.config != config] for config in configs]
+    found["null: law of size (the other task's long runs)"] = [
+        fit_law(own, short=False).predict(features([config], None))[0]
+        for config, own in zip(configs, known, strict=True)]
     model = Surrogate(steps).fit(rows)
     if model.ready:
         posterior = model.predict(configs)[0]
         found["posterior (short runs only)"] = posterior
+        stands = standing(model, configs, configs)
+        found["long run as estimated (law of size and posterior, the other task's long runs)"] = [
+            fit_law(own, short=True).predict(features([config], [stand]))[0]
+            for config, own, stand in zip(configs, known, stands, strict=True)]
         found["posterior without its own runs"] = [
             Surrogate(steps).fit([row for row in rows if row.config.key() != config.key()]).predict([config])[0][0]
             for config in configs]
@@ -127,8 +137,8 @@ def regret(frame: pd.DataFrame, ranks: np.ndarray) -> float:
     return float(np.mean(lost))
 
 
-def reliability(lean: pd.DataFrame, task: str, steps: int) -> None:
-    print(f"\n## Reliability on {task}: drawn configurations, 2 seeds\n")
+def reliability(lean: pd.DataFrame, task: str, steps: int, form: str) -> None:
+    print(f"\n## Reliability on {task}: drawn configurations, 2 seeds, {form}\n")
     print("| steps | configurations | seed-to-seed tau | spread of one run | between configurations |")
     print("|---" * 5 + "|")
     for rung in sorted(lean[lean.task == task].steps.unique()):
@@ -146,8 +156,8 @@ def reliability(lean: pd.DataFrame, task: str, steps: int) -> None:
               f"CPU-seconds of T8's proxy: {presets.cpu_seconds['t8']:.1f}")
 
 
-def forms(bench: pd.DataFrame, task: str, steps: int) -> None:
-    own = bench[(bench.task == task) & (bench.steps == steps) & (bench.seed == 0)]
+def forms(alone: pd.DataFrame, task: str, steps: int) -> None:
+    own = alone[(alone.task == task) & (alone.steps == steps) & (alone.seed == 0)]
     both = own.pivot_table(index="key", columns="branches", values=["score", "cpu_seconds"]).dropna()
     if len(both) > 2:
         lean, over = both["score"][0].to_numpy(), both["score"][1].to_numpy()
@@ -167,7 +177,7 @@ def validity(frame: pd.DataFrame, found: dict[str, np.ndarray]) -> None:
     random = np.mean([regret(frame, np.random.default_rng(seed).random(len(frame))) for seed in range(200)])
     print(f"| random choice | | | {random:.4f} |")
 
-    best = [name for name in found if name.startswith(("posterior (", "prior: ridge on size and"))]
+    best = [name for name in found if name.startswith(("posterior (", "long run as"))]
     print("\nInside bins, tau minus the null's tau:\n\n| | " + " | ".join(best) + " |\n|---" + "|---" * len(best) + "|")
     for null in (name for name in found if name.startswith("null")):
         cells = [with_interval(lambda a, b, t, g: pairs_tau(a, t, g) - pairs_tau(b, t, g),
@@ -179,32 +189,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="builtin")
     parser.add_argument("--truth", default="shapes")
-    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--long", type=int, default=1200)
     args = parser.parse_args()
     bench = read_bench()
-    lean = bench[bench.branches == 0]
-    reliability(lean, args.task, args.steps)
-    forms(bench, args.task, args.steps)
+    proxies, alone = (bench[bench.recipe == recipe] for recipe in (RECIPE, ALONE))
+    reliability(proxies, args.task, args.steps, "from their parent")
+    reliability(alone[alone.branches == 0], args.task, 2 * args.steps, "from random weights")
+    forms(alone, args.task, 2 * args.steps)
 
-    runs = lean[(lean.task == args.truth) & (lean.steps == args.long) & lean.preset.isna()].pivot_table(
+    alone = alone[alone.branches == 0]
+    runs = alone[(alone.task == args.truth) & (alone.steps == args.long) & alone.preset.isna()].pivot_table(
         index="key", columns="seed", values="score")
-    configs = {row.key: FastViTConfig.from_dict(row.config) for row in lean.itertuples()}
-    # A long run goes on from the short run of its seed: on the same task another seed's short runs must judge it.
-    seeds = (1,) if args.task == args.truth else (0, 1)
-    rows = short_rows(lean, args.task, args.steps, seeds)
-    runs = runs.drop(columns=[seed for seed in runs if args.task == args.truth and seed in seeds])
-    short = lean[(lean.task == args.task) & (lean.seed == seeds[0])].pivot_table(
-        index="key", columns="steps", values="score")[[args.steps // 4, args.steps // 2, args.steps]]
-    frame = pd.DataFrame({"truth": runs.mean(axis=1)}).join(short.add_prefix("run ")).dropna()
+    configs = {row.key: FastViTConfig.from_dict(row.config) for row in bench.itertuples()}
+    rows = short_rows(proxies, args.task, args.steps)
+    # A long run goes on from the short run of its seed: those of seed 1 judge the runs of others on the same task.
+    judged = runs.drop(columns=1, errors="ignore") if args.task == args.truth else runs
+    frame = pd.DataFrame({"truth": judged.mean(axis=1)})
+    for own, form, most in ((proxies, "", args.steps), (alone, " from random weights", 2 * args.steps)):
+        own = own[(own.task == args.task) & (own.seed == 1) & (own.steps <= most)]
+        short = own.pivot_table(index="key", columns="steps", values="score")
+        frame = frame.join(short.rename(columns=lambda steps, form=form: f"one run{form}, {steps} steps"))
+    frame = frame.dropna()
     frame["config"] = [configs[key] for key in frame.index]
     frame["latency_ms"] = latency_of(frame["config"].tolist())
-    counts = runs.loc[frame.index].notna().sum(axis=1).value_counts()
+    counts = judged.loc[frame.index].notna().sum(axis=1).value_counts()
     trained = len({row.config for row in rows})
     print(f"\n## Validity: {args.steps} steps on {args.task} against {args.long} steps on {args.truth}\n")
     print(f"{len(frame)} drawn configurations ({', '.join(f'{n} with {seeds} seeds' for seeds, n in counts.items())}); "
           f"the posterior knows the short runs of {trained}\n")
-    validity(frame, estimators(frame, rows, args.steps))
+    validity(frame, estimators(frame, rows, args.steps, args.truth))
 
     print("\n## Ceiling\n")
     pair = runs[[0, 1]].dropna() if 1 in runs else runs.iloc[:0]
@@ -218,7 +232,7 @@ def main() -> None:
         print("needs long runs of two seeds: python -m nas.bench make --task " + args.truth + " --seeds 1")
 
     print("\n## Calibration of the posterior (leave-out, 10 folds)\n")
-    single = short_rows(lean, args.task, args.steps, (0,))
+    single = short_rows(proxies, args.task, args.steps, (0,))
     print({name: round(value, 3) for name, value in leave_out(single, args.steps).items()})
     front = pareto(frame["latency_ms"], frame["truth"])
     print(f"\n{len(front)} of {len(frame)} configurations are on the long runs' front")

@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 Interval = tuple[float, float, float]  # the estimate and the ends of its 95 % interval
 
 
-def _phone(configs: Sequence[FastViTConfig]) -> list[Interval]:
+def _phone(configs: Sequence[FastViTConfig], _: Sequence[float | None]) -> list[Interval]:
     from nas.latency.phones import predict
 
     ms, low, high, _ = predict(configs, "iphone12pro")
     return [(float(a), float(b), float(c)) for a, b, c in zip(ms, low, high, strict=True)]
 
 
-def _top1(configs: Sequence[FastViTConfig]) -> list[Interval]:
+def _top1(configs: Sequence[FastViTConfig], _: Sequence[float | None]) -> list[Interval]:
     from nas.imagenet import estimated_top1
 
     return estimated_top1(configs)
 
 
-def _long_run(configs: Sequence[FastViTConfig]) -> list[Interval]:
+def _long_run(configs: Sequence[FastViTConfig], standings: Sequence[float | None]) -> list[Interval]:
     from nas.horizon import estimated_long_run
 
-    return estimated_long_run(configs)
+    return estimated_long_run(configs, standings)
 
 
-ESTIMATES: dict[str, Callable[[Sequence[FastViTConfig]], list[Interval]]] = {
+ESTIMATES: dict[str, Callable[[Sequence[FastViTConfig], Sequence[float | None]], list[Interval]]] = {
     "phone_ms": _phone, "top1": _top1, "long_run": _long_run}
-_known: dict[str, dict[str, Interval]] = {name: {} for name in ESTIMATES}
+_known: dict[str, dict[tuple[str, float | None], Interval]] = {name: {} for name in ESTIMATES}
 
 
 def with_estimate(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -46,11 +46,15 @@ def with_estimate(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     if name not in ESTIMATES:
         return frame
     known = _known[name]
-    configs = dict(zip(frame.config_key, frame.config, strict=True))
-    new = {key: FastViTConfig.from_dict(json.loads(text)) for key, text in configs.items()
-           if isinstance(key, str) and isinstance(text, str) and key not in known}
-    known.update(zip(new, ESTIMATES[name](list(new.values())) if new else [], strict=True))
+    # A long run's estimate also depends on how a configuration stands in its run.
+    stands = frame.standing if name == "long_run" and "standing" in frame else [None] * len(frame)
+    keys = [(key, None if value is None or value != value else float(value))
+            for key, value in zip(frame.config_key, stands, strict=True)]
+    new = {key: FastViTConfig.from_dict(json.loads(text)) for key, text in zip(keys, frame.config, strict=True)
+           if isinstance(key[0], str) and isinstance(text, str) and key not in known}
+    found = ESTIMATES[name](list(new.values()), [standing for _, standing in new]) if new else []
+    known.update(zip(new, found, strict=True))
     nothing = (float("nan"),) * 3
-    values = [known.get(key, nothing) if isinstance(key, str) else nothing for key in frame.config_key]
+    values = [known.get(key, nothing) for key in keys]
     columns = {column: [value[i] for value in values] for i, column in enumerate((name, f"{name}_low", f"{name}_high"))}
     return frame.assign(**columns)

@@ -24,7 +24,7 @@ PAGES = ("front", "configuration", "compare", "space", "trials", "export")
 X_AXES = {"latency_ms": "measured latency (ms)", "phone_ms": "iPhone 12 Pro latency at 256 px, predicted (ms)",
           "params_m": "parameters (M)", "gmacs": "GMACs"}
 Y_AXES = {"score": "proxy score", "top1": "ImageNet top-1, estimated from size (%)",
-          "long_run": "score of a long run, estimated from size"}
+          "long_run": "score of a long run, estimated"}
 EXTRAS = {"over_budget": "over the budget", "stopped_early": "stopped early", "failed": "failed",
           "published": "published networks"}
 TARGETS = {"score": "a high score", "equal": "a high score at equal latency", "latency": "a low latency"}

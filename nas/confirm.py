@@ -48,7 +48,7 @@ def fold(records: Sequence[TrialRecord], attrs: Mapping[str, Any]) -> list[Trial
             continue
         changes: dict[str, Any] = {}
         if (own := posterior.get(str(record.trial))) is not None:
-            changes["posterior"] = (own[0], own[1])
+            changes |= {"posterior": (own[0], own[1]), "standing": own[2] if len(own) > 2 else None}
         if (runs := whole.get(record.trial)) is not None:
             scores = [run.score or 0.0 for run in runs]
             changes["confirmed"] = {
@@ -131,6 +131,7 @@ def measure_again(run: Run, chosen: Sequence[TrialRecord]) -> None:
 
 def update_posterior(run: Run) -> None:
     """Fit the surrogate to every trial and keep its posterior with the study, unless there are too few."""
+    from nas.horizon import population, standing
     from nas.surrogate import Surrogate, evidence, shipped_evidence
 
     records = run.records()
@@ -140,9 +141,10 @@ def update_posterior(run: Run) -> None:
     if not model.ready:
         return
     known = [r for r in records if r.config and r.scores and r.outcome in ("complete", "stopped_early")]
-    mean, sd = model.predict([r.architecture for r in known])
+    configs = [r.architecture for r in known]
+    values = np.column_stack([*model.predict(configs), standing(model, configs, population())]).round(5).tolist()
     run.set_attr(POSTERIOR_ATTR, {"steps": steps, "noise_sd": round(model.noise_sd, 5), "trials": {
-        str(r.trial): [round(float(m), 5), round(float(s), 5)] for r, m, s in zip(known, mean, sd, strict=True)}})
+        str(record.trial): value for record, value in zip(known, values, strict=True)}})
 
 
 def _confirmed(records: Sequence[TrialRecord], budget_ms: float) -> list[TrialRecord]:

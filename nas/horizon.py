@@ -48,7 +48,7 @@ def standing(model: Surrogate, configs: Sequence[FastViTConfig], among: Sequence
 def pairs() -> list[Pair]:
     """What FastViT-Bench holds of both; fitting the two posteriors takes a second."""
     from nas.bench.table import lean_rows
-    from nas.proxy import ALONE, RUNGS
+    from nas.proxy import ALONE, RECIPE, RUNGS
 
     found = []
     for task in TASKS:
@@ -58,7 +58,7 @@ def pairs() -> list[Pair]:
                 truth.setdefault(FastViTConfig.from_dict(row["config"]), []).append(row["score"])
         model = Surrogate(RUNGS[-1]).fit([
             Evidence(FastViTConfig.from_dict(row["config"]), row["steps"], row["score"], row["score_sd"])
-            for row in lean_rows() if row["task"] == task and not row["preset"]])
+            for row in lean_rows(RECIPE) if row["task"] == task and not row["preset"]])
         if not model.ready or not truth:
             continue
         scores = np.array([np.mean(one) for one in truth.values()])

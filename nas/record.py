@@ -42,6 +42,7 @@ class TrialRecord:
     seed: int | None = None
     confirmed: dict[str, Any] | None = None  # what nas.confirm.fold made of those trials
     posterior: tuple[float, float] | None = None  # mean and standard deviation at the top rung, by nas.surrogate
+    standing: float | None = None  # of that mean among FastViT-Bench's configurations, by nas.horizon
     reused_from: int | None = None
     retried: bool = False  # its worker died; another trial took its place
     score_origin: str | None = None
@@ -96,6 +97,7 @@ class TrialRecord:
             "latency_ms": latency.get("latency_ms"), "ci_low_ms": latency.get("ci_low_ms"),
             "ci_high_ms": latency.get("ci_high_ms"), "origin": latency.get("origin"),
             "score": score, "score_sd": score_sd, "score_from": score_from, "score_run": self.score,
+            "standing": self.standing,
             "params_m": self.params_m, "gmacs": self.gmacs,
             "words": self.words, "reason": self.reason, "config_key": self.config_key,
             "confirmed": self.confirmed is not None, "steps": self.scores[-1]["step"] if self.scores else None,

@@ -21,7 +21,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastvit.config import FastViTConfig
 from nas.errors import UsageError
 from nas.files import write_json
 from nas.front import hypervolume
@@ -314,12 +313,13 @@ class Run:
         anchors = {r.preset or r.anchor: r for r in records if (r.preset or r.anchor) and r.latency is not None}
         points = [r.point() | {"preset": r.preset} for r in front]
         shown = [r.point() | {"preset": name} for name, r in anchors.items()]
-        ours = [point for point in (*points, *shown) if point["config"]]
-        configs = [FastViTConfig.from_dict(point["config"]) for point in ours]
-        for name, estimate, digits in (("estimated_imagenet_top1", estimated_top1, 2),
-                                       ("estimated_long_run", estimated_long_run, 3)):
-            for point, found in zip(ours, estimate(configs) if configs else [], strict=True):
-                point[name] = [round(value, digits) for value in found]
+        ours = [(r, point) for r, point in zip([*front, *anchors.values()], [*points, *shown], strict=True) if r.config]
+        if ours:
+            configs = [r.architecture for r, _ in ours]
+            long_runs = estimated_long_run(configs, [r.standing for r, _ in ours])
+            for (_, point), top1, long_run in zip(ours, estimated_top1(configs), long_runs, strict=True):
+                point["estimated_imagenet_top1"] = [round(value, 2) for value in top1]
+                point["estimated_long_run"] = [round(value, 3) for value in long_run]
         return {
             "run": str(self.path), "device": self.meta["device"], "origin": self.meta.get("origin", "measured"),
             "resolution": self.meta["resolution"], "budget_ms": budget, "task": self.meta["task"],

@@ -54,14 +54,14 @@ def read_rows(table: Path = TABLE) -> list[dict[str, Any]]:
     return rows
 
 
-def lean_rows(recipe: int = RECIPE) -> list[dict[str, Any]]:
-    """Rows of lean proxies by one recipe, today's unless another one is named."""
+def lean_rows(recipe: int) -> list[dict[str, Any]]:
+    """Rows of lean proxies by one recipe: those of another one do not stand beside them."""
     return [row for row in read_rows() if row["recipe"] == recipe and not row["branches"]]
 
 
 def rows_of(task_fingerprint: str) -> list[dict[str, Any]]:
     """Rows by today's recipe of exactly these images."""
-    return [row for row in lean_rows() if row["task_fingerprint"] == task_fingerprint]
+    return [row for row in lean_rows(RECIPE) if row["task_fingerprint"] == task_fingerprint]
 
 
 def read_bench(table: Path = TABLE) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     shown.add_argument("--imagenet", action="store_const", const="imagenet", dest="estimate",
                        help="show ImageNet top-1 as estimated from size")
     shown.add_argument("--long-run", action="store_const", const="long_run", dest="estimate",
-                       help="show the score after a long run as estimated from size")
+                       help="show the score after a long run as estimated from size and the run's trials")
     group = front.add_mutually_exclusive_group()
     group.add_argument("--json", action="store_true", help="one JSON document")
     group.add_argument("--csv", action="store_true", help="one row a point")

@@ -42,8 +42,14 @@ class Parent:
         channels = kept_channels(backbone, self.config, net.backbone.config)
         for index, (head, stage) in enumerate(zip(net.dense, DENSE_STAGES, strict=False)):
             new, old = channels[stage]
-            weight = head.get_parameter("1.weight")
-            weight.data[:, new] = self.state[f"dense.{index}.1.weight"][:, old]  # what the parent lacks stays zero
+            for name, own in head.state_dict().items():
+                theirs = self.state[f"dense.{index}.{name}"]
+                if name == "1.bias" or not own.dim():
+                    own.copy_(theirs)
+                elif name == "1.weight":  # (maps, channels, 1, 1): zero for channels that the parent lacks
+                    own[:, new] = theirs[:, old]
+                else:
+                    own[new] = theirs[old]
         return share
 
 
@@ -70,17 +76,25 @@ def parent_of(task: Task, steps: int, *, device: str | None = None) -> Parent:
     from filelock import FileLock
 
     path = parent_path(task.fingerprint, steps)
-    if not path.exists():
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                train_parent(task, parent_steps(steps), path, device=device)
-    return read_parent(path)
+    if (found := read_parent(path)) is not None:
+        return found
+    with FileLock(f"{path}.lock"):
+        if (found := read_parent(path)) is None:  # another process may have trained it meanwhile
+            train_parent(task, parent_steps(steps), path, device=device)
+            found = read_parent(path)
+    assert found is not None
+    return found
 
 
-def read_parent(path: Path) -> Parent:
+def read_parent(path: Path) -> Parent | None:
+    """The parent in that file; None when there is none that can be read."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+    try:
+        state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+    except (FileNotFoundError, SafetensorError):
+        return None
     return Parent(proxy_config(PRESETS[PRESET]), state)
 
 
@@ -92,7 +106,7 @@ def train_parent(task: Task, steps: int, path: Path, *, device: str | None = Non
 
     trainer = Trainer(PRESETS[PRESET], task, seed=SEED, device=device)
     begun = path.with_suffix(".pt")
-    trainer.load(begun)
+    trainer.load(begun)  # where a killed process left it
     while trainer.step < steps:
         trainer.to(min(steps, trainer.step + 60))
         trainer.save(begun)
