@@ -9,10 +9,10 @@ import numpy as np
 
 from fastvit import FastViTConfig
 from fastvit.cost import cost
-from nas.bench.table import read_rows
+from nas.bench.table import lean_rows
+from nas.proxy import RECIPE, RUNGS
 from nas.surrogate import encode, size_features
 
-RUNGS = (60, 120, 240)
 STEPS = RUNGS[-1]
 MEASURE_S = 1.5  # a measurement, converting included
 
@@ -41,7 +41,7 @@ def _replay() -> Callable[[FastViTConfig, int], float]:
     """Extremely randomised trees over FastViT-Bench's short runs, one forest a rung."""
     from sklearn.ensemble import ExtraTreesRegressor
 
-    rows = [row for row in read_rows() if row["task"] == "builtin" and not row["branches"]]
+    rows = [row for row in lean_rows(RECIPE) if row["task"] == "builtin"]
     forests = {}
     for rung in RUNGS:
         own = [row for row in rows if row["steps"] == rung]

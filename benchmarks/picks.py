@@ -24,11 +24,12 @@ from nas.data import Task, load_task
 from nas.files import cache_folder
 from nas.latency import measure
 from nas.latency.predictor import Predictor, Setting
+from nas.proxy import ALONE, RUNGS
 from nas.proxy.train import Trainer
 from nas.surrogate import Surrogate, encode, shipped_evidence, size_features
 from space import SearchSpace
 
-STEPS, RESOLUTION, NEAR = 240, 64, 0.05
+STEPS, RESOLUTION, NEAR = RUNGS[-1], 64, 0.05
 
 
 def latency_ms(config: FastViTConfig) -> float:
@@ -69,7 +70,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     bench = read_bench()
-    lean = bench[(bench.branches == 0) & bench.preset.isna()]
+    lean = bench[(bench.recipe == ALONE) & (bench.branches == 0) & bench.preset.isna()]
     short = Surrogate(STEPS).fit([row for row in shipped_evidence(load_task("builtin").fingerprint)
                                   if row.steps <= STEPS])
     long = lean[(lean.task == args.truth) & (lean.steps == args.long)]

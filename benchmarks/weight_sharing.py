@@ -5,7 +5,7 @@
 Shared: one set of the largest tensors of the space; every step trains two configurations drawn from it, whose weights
 are slices of those tensors (first blocks, first channels, centres of kernels), as in Once-for-all networks (Cai et
 al., ICLR 2020) without their phases. Inherited: a preset is trained first, and each configuration starts from a slice
-of its weights (fastvit.inherit). Both are scored on the built-in task with BatchNorm statistics taken anew, and
+of its weights (nas.proxy.parent). Both are scored on the built-in task with BatchNorm statistics taken anew, and
 compared with FastViT-Bench's short runs and long runs of the same configurations.
 """
 
@@ -23,15 +23,15 @@ from tqdm import tqdm
 
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
-from fastvit.inherit import inherit, kept_channels
 from nas.bench.table import EDGES, bench_configs, read_bench
 from nas.data import Task, load_task
-from nas.proxy.net import DENSE_STAGES, ProxyNet, proxy_config
+from nas.proxy import ALONE
+from nas.proxy.net import ProxyNet, proxy_config
+from nas.proxy.parent import SEED, STEPS, Parent
 from nas.proxy.train import BATCH, LEARNING_RATE, Trainer
 from space import SearchSpace
 
 DEPTHS, WIDTHS, KERNELS = (6, 6, 18, 6), (80, 160, 320, 640), (7, 7, 7, 7)
-PARENT_STEPS = 240
 MIXERS = (("repmixer",) * 4, ("repmixer", "repmixer", "attention", "attention"))
 
 
@@ -100,18 +100,12 @@ def shared_scores(task: Task, configs: list[FastViTConfig], steps: int) -> list[
 
 def inherited_scores(task: Task, configs: list[FastViTConfig], parent: str, steps: int) -> dict[int, list[float]]:
     """Scores of `configs` that start from slices of a trained preset, after 0 and after `steps` further steps."""
-    teacher = Trainer(PRESETS[parent], task)
-    teacher.to(PARENT_STEPS)
-    backbone = {name.removeprefix("backbone."): value for name, value in teacher.net.state_dict().items()}
-    large, found = proxy_config(PRESETS[parent]), {0: [], steps: []}
+    teacher = Trainer(PRESETS[parent], task, seed=SEED)
+    teacher.to(STEPS)
+    trained = Parent(proxy_config(PRESETS[parent]), teacher.net.state_dict())
+    found: dict[int, list[float]] = {0: [], steps: []}
     for config in configs:
-        trainer = Trainer(config, task, seed=1)  # other images than the parent saw
-        model, _ = inherit(backbone, large, proxy_config(config), task.num_classes)
-        trainer.net.backbone.load_state_dict(model.state_dict())
-        for head, stage in zip(range(len(DENSE_STAGES)), DENSE_STAGES, strict=True):
-            new, old = kept_channels(backbone, large, proxy_config(config))[stage]
-            trainer.net.dense[head][1].weight.data[:, new] = teacher.net.dense[head][1].weight.data[:, old]
-        trainer.average.module.load_state_dict(trainer.net.state_dict())
+        trainer = Trainer(config, task, seed=1, parent=trained)
         for at in (0, steps):
             trainer.to(at)
             found[at].append(trainer.evaluate().score)
@@ -138,7 +132,7 @@ def main() -> None:
         found[f"inherited from {args.parent}, {steps} further steps"] = scores, time.process_time() - begun
 
     bench = read_bench()
-    lean = bench[bench.branches == 0]
+    lean = bench[(bench.recipe == ALONE) & (bench.branches == 0)]
     long = lean[(lean.task == args.truth) & (lean.steps == args.long)].groupby("key").score.mean()
     known = [index for index, config in enumerate(configs) if config.key() in long.index]
     found = {name: ([values[index] for index in known], seconds) for name, (values, seconds) in found.items()}

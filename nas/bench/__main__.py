@@ -93,7 +93,7 @@ def main() -> None:
     making.add_argument("--configs", type=int, default=40)
     making.add_argument("--presets", action="store_true", help="the seven presets instead")
     making.add_argument("--task", default="builtin")
-    making.add_argument("--steps", default="60,120", help="rungs, such as 60,120")
+    making.add_argument("--steps", default="30,60,120", help="rungs, such as 30,60,120")
     making.add_argument("--alone", action="store_true", help="from random weights instead of a slice of the parent")
     making.add_argument("--seeds", default="0")
     making.add_argument("--branches", type=int, default=0, help="0 lean, 1 over-parameterized")

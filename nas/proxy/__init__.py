@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Of the training and its score: whoever changes what a score is raises it, and old scores are not mixed in.
 ALONE = 2  # from random weights: parents, and the long runs of FastViT-Bench
 RECIPE = 3  # from a slice of a trained parent (nas/proxy/parent.py)
-RUNGS = (60, 120)  # training steps after which a trial is scored, and may end
+RUNGS = (30, 60, 120)  # training steps after which a trial is scored, and may end
 
 
 def rungs(steps: int | None = None) -> tuple[int, ...]:

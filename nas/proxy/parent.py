@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from fastvit.config import FastViTConfig
 from fastvit.presets import PRESETS
 from nas.files import cache_folder, write_atomic
-from nas.proxy.net import DENSE_STAGES, ProxyNet, proxy_config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nas.data import Task
+    from nas.proxy.net import ProxyNet
 
 PRESET, STEPS, SEED = "sa24", 240, 99  # the seed: proxies see other images than their parent
 SHIPPED = Path(__file__).parent / "parents"
@@ -35,6 +35,7 @@ class Parent:
     def hand_down(self, net: ProxyNet) -> float:
         """Write the slices that `net` has room for into it; the share of its backbone's parameters that they are."""
         from fastvit.inherit import fill, kept_channels
+        from nas.proxy.net import DENSE_STAGES
 
         backbone = {name.removeprefix("backbone."): value for name, value in self.state.items()
                     if name.startswith("backbone.")}
@@ -90,6 +91,8 @@ def read_parent(path: Path) -> Parent | None:
     """The parent in that file; None when there is none that can be read."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    from nas.proxy.net import proxy_config
 
     try:
         state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from nas.data import Batch, Split, Task
 from nas.errors import Failure
 from nas.files import write_atomic
 from nas.proxy.net import DENSE_STAGES, ProxyNet, dense_errors
-from nas.proxy.parent import Parent
+
+if TYPE_CHECKING:
+    from nas.proxy.parent import Parent
 
 BATCH = 32
 LEARNING_RATE = 1e-2

@@ -30,7 +30,7 @@ def begin(path: Path, configs: int, *words: str) -> Run:
     from nas.launch import start
 
     args = search.build_parser().parse_args(["run", "--budget-ms", "50", "--data", "digits", "--run", str(path),
-                                             "--steps", "240", "--sampler", "random", *words])
+                                             "--steps", "120", "--sampler", "random", *words])
     args.budgets = [args.budget_ms]
     run = start(args)
     rng = np.random.default_rng(1)
