@@ -1,6 +1,6 @@
 """Weight sharing and inherited weights against training each proxy alone, by what they cost and how they rank.
 
-    python benchmarks/weight_sharing.py [--steps 1500] [--parent ma36] [--truth shapes] [--long 1200]
+    python benchmarks/weight_sharing.py [--steps 800] [--parents sa24:98,s12:99] [--long 1200]
 
 Shared: one set of the largest tensors of the space; every step trains two configurations drawn from it, whose weights
 are slices of those tensors (first blocks, first channels, centres of kernels), as in Once-for-all networks (Cai et
@@ -25,7 +25,7 @@ from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import EDGES, bench_configs, read_bench
 from nas.data import Task, load_task
-from nas.proxy import ALONE
+from nas.proxy import ALONE, RECIPE
 from nas.proxy.net import ProxyNet, proxy_config
 from nas.proxy.parent import SEED, STEPS, Parent
 from nas.proxy.train import BATCH, LEARNING_RATE, Trainer
@@ -99,10 +99,14 @@ def shared_scores(task: Task, configs: list[FastViTConfig], steps: int) -> list[
 
 
 def inherited_scores(task: Task, configs: list[FastViTConfig], parent: str, steps: int) -> dict[int, list[float]]:
-    """Scores of `configs` that start from slices of a trained preset, after 0 and after `steps` further steps."""
-    teacher = Trainer(PRESETS[parent], task, seed=SEED)
+    """Scores of `configs` that start from slices of a trained preset, after 0 and after `steps` further steps.
+
+    `parent` is the preset and the seed of its training: "sa24:99".
+    """
+    preset, _, seed = parent.partition(":")
+    teacher = Trainer(PRESETS[preset], task, seed=int(seed or SEED))
     teacher.to(STEPS)
-    trained = Parent(proxy_config(PRESETS[parent]), teacher.net.state_dict())
+    trained = Parent(proxy_config(PRESETS[preset]), teacher.net.state_dict())
     found: dict[int, list[float]] = {0: [], steps: []}
     for config in configs:
         trainer = Trainer(config, task, seed=1, parent=trained)
@@ -115,42 +119,53 @@ def inherited_scores(task: Task, configs: list[FastViTConfig], parent: str, step
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configs", type=int, default=30)
-    parser.add_argument("--steps", type=int, default=1500, help="of the shared weights")
-    parser.add_argument("--parent", default="sa24")
+    parser.add_argument("--steps", type=int, default=0, help="of the shared weights; 0 leaves them out")
+    parser.add_argument("--parents", default="sa24:98", help="preset:seed, several with commas")
     parser.add_argument("--further", type=int, default=60, help="steps of each configuration that inherits")
-    parser.add_argument("--truth", default="shapes")
     parser.add_argument("--long", type=int, default=1200)
     args = parser.parse_args()
     torch.set_num_threads(1)
     task, configs = load_task("builtin"), bench_configs(args.configs)
     found: dict[str, tuple[list[float], float]] = {}
-    begun = time.process_time()
-    shared = shared_scores(task, configs, args.steps)
-    found[f"shared weights, {args.steps} steps"] = shared, time.process_time() - begun
-    begun = time.process_time()
-    for steps, scores in inherited_scores(task, configs, args.parent, args.further).items():
-        found[f"inherited from {args.parent}, {steps} further steps"] = scores, time.process_time() - begun
+    if args.steps:
+        begun = time.process_time()
+        shared = shared_scores(task, configs, args.steps)
+        found[f"shared weights, {args.steps} steps"] = shared, time.process_time() - begun
+    for parent in args.parents.split(","):
+        begun = time.process_time()
+        for steps, scores in inherited_scores(task, configs, parent, args.further).items():
+            found[f"inherited from {parent}, {steps} further steps"] = scores, time.process_time() - begun
+    for truth in ("builtin", "shapes"):
+        report(task, configs, found, truth, args.long, args.further)
 
+
+def report(task: Task, configs: list[FastViTConfig], found: dict[str, tuple[list[float], float]], truth: str, long: int,
+           further: int) -> None:
+    """Print how everything in `found` ranks the long runs from random weights, beside size and training alone."""
     bench = read_bench()
-    lean = bench[(bench.recipe == ALONE) & (bench.branches == 0)]
-    long = lean[(lean.task == args.truth) & (lean.steps == args.long)].groupby("key").score.mean()
-    known = [index for index, config in enumerate(configs) if config.key() in long.index]
-    found = {name: ([values[index] for index in known], seconds) for name, (values, seconds) in found.items()}
-    configs = [configs[index] for index in known]
-    truth = long[[config.key() for config in configs]].to_numpy()
-    short = lean[(lean.task == task.name) & (lean.seed == 0)].set_index(["key", "steps"])
-    columns = {"null: GMACs": ([cost(c, 64).gmacs for c in configs], 0.0),
-               "null: activations": ([cost(c, 64).activations_m for c in configs], 0.0)}
-    for steps in (60, 120, 240):
-        own = short.loc[[(config.key(), steps) for config in configs]]
-        columns[f"trained alone, {steps} steps"] = own.score.tolist(), float(own.cpu_seconds.sum())
-    columns |= found
-    print(f"{len(configs)} configurations against {args.long} steps on {args.truth}\n")
-    print("| score | CPU-seconds for all of them | tau | tau beyond activations |\n|---|---|---|---|")
-    sizes = np.log(columns["null: activations"][0])
-    for name, (scores, seconds) in columns.items():
-        print(f"| {name} | {seconds:.0f} | {kendalltau(scores, truth).statistic:+.2f} | "
-              f"{kendalltau(beyond(scores, sizes), beyond(truth, sizes)).statistic:+.2f} |")
+    product, alone = (bench[(bench.recipe == recipe) & (bench.branches == 0)] for recipe in (RECIPE, ALONE))
+    # Long runs are of seeds 0 and 2 on the same task: those of seed 1 go on from the short ones that are shown.
+    runs = alone[(alone.task == truth) & (alone.steps == long) & ((alone.seed != 1) | (truth != task.name))]
+    scores = runs.groupby("key").score.mean()
+    at = [index for index, config in enumerate(configs) if config.key() in scores.index]
+    keys = [configs[index].key() for index in at]
+    y, sizes = scores[keys].to_numpy(), [cost(configs[index], 64) for index in at]
+    columns = {"null: GMACs": ([size.gmacs for size in sizes], 0.0),
+               "null: activations": ([size.activations_m for size in sizes], 0.0)}
+    for form, rows, rungs in (("alone", alone, (60, 120, 240)), ("from the shipped parent", product, (30, 60, 120))):
+        short = rows[(rows.task == task.name) & (rows.seed == 1)].set_index(["key", "steps"])
+        for steps in rungs:
+            own = short.loc[[(key, steps) for key in keys]]
+            columns[f"{form}, {steps} steps"] = own.score.tolist(), float(own.cpu_seconds.sum())
+    shipped = columns[f"from the shipped parent, {further} steps"][0]
+    columns |= {name: ([values[index] for index in at], seconds) for name, (values, seconds) in found.items()}
+    print(f"\n{len(keys)} configurations against {long} steps on {truth}\n\n| score | CPU-seconds for all of them | "
+          "tau | tau beyond activations | tau with the shipped parent's |\n" + "|---" * 5 + "|")
+    logs = np.log(columns["null: activations"][0])
+    for name, (values, seconds) in columns.items():
+        print(f"| {name} | {seconds:.0f} | {kendalltau(values, y).statistic:+.2f} | "
+              f"{kendalltau(beyond(values, logs), beyond(y, logs)).statistic:+.2f} | "
+              f"{kendalltau(values, shipped).statistic:+.2f} |")
 
 
 def beyond(values: object, sizes: np.ndarray) -> np.ndarray:
