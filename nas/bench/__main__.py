@@ -1,8 +1,9 @@
-"""`python -m nas.bench make | parent | show`."""
+"""`python -m nas.bench make | parent | pairs | show`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from importlib.metadata import version
@@ -79,6 +80,15 @@ def parent(args: argparse.Namespace) -> None:
     train_parent(task, STEPS, SHIPPED / f"{task.fingerprint}.safetensors")
 
 
+def pairs(args: argparse.Namespace) -> None:
+    """Write what the law of long runs is fitted to, from the table as it is now."""
+    from nas.files import write_atomic
+    from nas.horizon import PAIRS, make_pairs
+
+    rows = [json.dumps(vars(pair) | {"config": pair.config.to_dict()}) for pair in make_pairs()]
+    write_atomic(PAIRS, "[\n" + ",\n".join(rows) + "\n]\n")
+
+
 def show(args: argparse.Namespace) -> None:
     frame = read_bench(args.table)
     print(frame.groupby(["task", "recipe", "branches", "seed", "steps"]).agg(
@@ -101,6 +111,8 @@ def main() -> None:
     training = commands.add_parser("parent", help="train the parent that the proxies of a drawn task start from")
     training.add_argument("--task", default="builtin")
     training.set_defaults(call=parent)
+    pairing = commands.add_parser("pairs", help="what the law of long runs is fitted to, from the table as it is now")
+    pairing.set_defaults(call=pairs)
     showing = commands.add_parser("show", help="what is in the table")
     showing.set_defaults(call=show)
     for command in (making, showing):

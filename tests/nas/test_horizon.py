@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from fastvit import PRESETS
-from nas.horizon import TASKS, estimated_long_run, features, fit_law, pairs, population, standing
+from nas.horizon import TASKS, estimated_long_run, features, fit_law, make_pairs, pairs, population, standing
 from nas.surrogate import Evidence, Surrogate
 from space import SearchSpace
 
@@ -26,6 +26,13 @@ def test_the_law_of_one_task_ranks_and_covers_the_other_one(task: str, short: bo
     truth = np.array([pair.long for pair in own])
     assert kendalltau(middle, truth).statistic > 0.4
     assert np.mean(np.abs(truth - middle) < 1.96 * sd) >= 0.85
+
+
+def test_the_pairs_that_ship_are_those_of_the_table() -> None:
+    made = make_pairs()
+    assert [(pair.task, pair.config) for pair in made] == [(pair.task, pair.config) for pair in pairs()]
+    for name in ("short", "score", "long"):
+        np.testing.assert_allclose([getattr(p, name) for p in made], [getattr(p, name) for p in pairs()], atol=0.02)
 
 
 def test_estimates_are_scores_with_their_intervals() -> None:
