@@ -144,7 +144,7 @@ def reliability(lean: pd.DataFrame, task: str, steps: int, form: str) -> None:
     for rung in sorted(lean[lean.task == task].steps.unique()):
         at = lean[(lean.task == task) & (lean.steps == rung) & lean.preset.isna()].pivot_table(
             index="key", columns="seed", values="score")
-        if 1 in at and len(both := at[[0, 1]].dropna()) > 2:
+        if {0, 1} <= set(at) and len(both := at[[0, 1]].dropna()) > 2:
             a, b = both[0].to_numpy(), both[1].to_numpy()
             print(f"| {rung} | {len(both)} | {with_interval(_tau, a, b)} | {np.sqrt(((a - b)**2).mean() / 2):.4f} | "
                   f"{(a + b).std() / 2:.4f} |")
@@ -158,6 +158,8 @@ def reliability(lean: pd.DataFrame, task: str, steps: int, form: str) -> None:
 
 def forms(alone: pd.DataFrame, task: str, steps: int) -> None:
     own = alone[(alone.task == task) & (alone.steps == steps) & (alone.seed == 0)]
+    if own.branches.nunique() < 2:
+        return
     both = own.pivot_table(index="key", columns="branches", values=["score", "cpu_seconds"]).dropna()
     if len(both) > 2:
         lean, over = both["score"][0].to_numpy(), both["score"][1].to_numpy()
@@ -210,7 +212,7 @@ def main() -> None:
         own = own[(own.task == args.task) & (own.seed == 1) & (own.steps <= most)]
         short = own.pivot_table(index="key", columns="steps", values="score")
         frame = frame.join(short.rename(columns=lambda steps, form=form: f"one run{form}, {steps} steps"))
-    frame = frame.dropna()
+    frame = frame.dropna(axis=1)  # what only some were trained for is left out
     frame["config"] = [configs[key] for key in frame.index]
     frame["latency_ms"] = latency_of(frame["config"].tolist())
     counts = judged.loc[frame.index].notna().sum(axis=1).value_counts()
@@ -232,7 +234,7 @@ def main() -> None:
         print("needs long runs of two seeds: python -m nas.bench make --task " + args.truth + " --seeds 1")
 
     print("\n## Calibration of the posterior (leave-out, 10 folds)\n")
-    single = short_rows(proxies, args.task, args.steps, (0,))
+    single = short_rows(proxies, args.task, args.steps, (int(proxies[proxies.task == args.task].seed.min()),))
     print({name: round(value, 3) for name, value in leave_out(single, args.steps).items()})
     front = pareto(frame["latency_ms"], frame["truth"])
     print(f"\n{len(front)} of {len(frame)} configurations are on the long runs' front")

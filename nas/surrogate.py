@@ -171,6 +171,8 @@ def leave_out(rows: Sequence[Evidence], steps: int, *, folds: int = 10, seed: in
     from scipy.stats import kendalltau, norm
 
     keys = sorted({row.config.key() for row in rows if row.steps == steps})
+    if len(keys) < MIN_ROWS:
+        return {}
     order = np.random.default_rng(seed).permutation(len(keys))
     held: list[Evidence] = []
     mean: list[float] = []
