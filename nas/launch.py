@@ -183,8 +183,8 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
     print(f"run {run.path}: {run.meta['task']}, {run.meta['resolution']} px, {run.meta['device']}, "
           f"budget {run.meta['budget_ms']:g} ms, {workers} workers", file=sys.stderr)
     if not parent_path(run.meta["task_fingerprint"], run.meta["steps"]).exists():
-        print(f"first a {PRESET.upper()} is trained on these images, once: every proxy starts from a slice of its "
-              "weights", file=sys.stderr)
+        print(f"first the parent, {PRESET.upper()}, is trained on these images, once: every proxy starts from a slice "
+              "of its weights", file=sys.stderr)
     if found := _reach(run, run.records()):  # before the run, where the device was calibrated
         print(found, file=sys.stderr)
     begun = time.monotonic()
