@@ -1,6 +1,6 @@
 """What a worker does to a configuration: measure it, and train it rung by rung.
 
-A worker takes any object with these four methods, so that a simulation can stand in for the minutes of a real
+A worker takes any object with these five methods, so that a simulation can stand in for the minutes of a real
 trial (tests/nas/stand_in.py, benchmarks/scale.py) while asking, recording, dying and resuming stay what they are.
 """
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 class Evaluation(Protocol):
     def measure(self, config: FastViTConfig | str) -> Measurement:
         """Latency on the run's device; a string names a model of timm."""
+
+    def prepare(self) -> None:
+        """What is made once before anything is trained; minutes the first time, nothing later."""
 
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
               on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
@@ -75,6 +78,11 @@ class Real:
                         budget_ms=self.meta["budget_ms"], fresh=first)
         self._begun = True
         return found
+
+    def prepare(self) -> None:
+        from nas.proxy.parent import parent_of
+
+        parent_of(self.task, self.meta["steps"])
 
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
               on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:

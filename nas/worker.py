@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FAR_OVER = 1.3  # the smallest configuration beyond this share of the budget: nothing is within reach
 DOUBT = 2.0  # standard deviations of a prediction: what is over the budget even so is not measured
+NOTICED_S = 1.0  # waiting for the parent of all proxies stands apart in a trial's cost from here on
 HOPELESS = 100  # predicted over budget in a row: the sampler finds nothing more under this budget
 
 
@@ -99,7 +100,8 @@ class Worker:
     def _too_late(self, limit: str, records: list[TrialRecord]) -> bool:
         if (deadline := self.meta.get(limit)) is None:
             return False
-        spent = [sum(r.cost_s.values()) for r in records if r.score is not None and r.cost_s.get("proxy")]
+        spent = [sum(seconds for part, seconds in r.cost_s.items() if part != "parent")  # which is paid once
+                 for r in records if r.score is not None and r.cost_s.get("proxy")]
         return time.time() + (float(np.median(spent)) if spent else 0.0) > deadline
 
     def searched_enough(self, records: list[TrialRecord]) -> bool:
@@ -300,7 +302,11 @@ class Worker:
         seed = self.meta["seed"] if seed is None else seed
         if (known := self.shipped_score(config, seed)) is not None:
             return known
+        waited = time.perf_counter()
+        self.evaluation.prepare()
         begun = time.perf_counter()
+        if begun - waited > NOTICED_S:
+            cost_s["parent"] = begun - waited
         checkpoint = checkpoint_path(self.run, config.key(), seed)
         # A worker that died on the same trial has left its rungs, and its checkpoint where this one can read it.
         found = {rung["step"]: rung for rung in trial.user_attrs.get("scores", [])}

@@ -67,6 +67,9 @@ class StandIn:
                            resolution=self.run.meta["resolution"], latency_ms=ms, ci_low_ms=0.99 * ms,
                            ci_high_ms=1.01 * ms)
 
+    def prepare(self) -> None:
+        pass
+
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
               on_rung: Callable[[Any], bool]) -> Any:
         if (fails := os.environ.get("STAND_IN_FAILS")) is not None:

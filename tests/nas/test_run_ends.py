@@ -220,6 +220,23 @@ def test_one_launcher_at_a_time(tmp_path: Path) -> None:
     process.communicate(timeout=60)
 
 
+def test_what_the_parent_took_does_not_end_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nas.worker import Worker
+    from tests.nas.stand_in import StandIn
+
+    monkeypatch.setattr("nas.worker.NOTICED_S", 0.1)
+    made = begin(tmp_path / "run", 0)
+    stand_in = StandIn(made, measure_s=0, rung_s=0)
+    monkeypatch.setattr(stand_in, "prepare", lambda: time.sleep(0.2))
+    worker = Worker(made, "one", stand_in)
+    worker.run_trial(worker.study.ask())
+    [record] = made.records()
+    assert record.cost_s["parent"] >= 0.2
+    others = sum(record.cost_s.values()) - record.cost_s["parent"]
+    worker.meta["search_deadline"] = time.time() + others + 0.1
+    assert not worker.searched_enough([record]), "there is time for a trial, though not for another parent"
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from nas.worker import Worker
