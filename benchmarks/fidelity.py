@@ -21,12 +21,14 @@ from scipy.stats import bootstrap, kendalltau
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
 
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import read_bench
 from nas.front import pareto
 from nas.horizon import features, fit_law, pairs, standing
+from nas.latency import measure
 from nas.proxy import ALONE, RECIPE
 from nas.proxy.zero_cost import sign_codes, synflow
 from nas.surrogate import Evidence, Surrogate, encode, leave_out, size_features
@@ -69,12 +71,11 @@ def left_out(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def latency_of(configs: list[FastViTConfig]) -> np.ndarray:
     """Milliseconds at 64 px, one thread, ONNX Runtime; measured here, from the cache where it holds them."""
-    from tqdm import tqdm
+    return np.array([latency_ms(config) for config in tqdm(configs, desc="latency", leave=False)])
 
-    from nas.latency import measure
 
-    return np.array([measure(config, "onnxruntime", resolution=64).latency_ms
-                     for config in tqdm(configs, desc="latency", leave=False)])
+def latency_ms(config: FastViTConfig) -> float:
+    return measure(config, "onnxruntime", resolution=64).latency_ms
 
 
 def short_rows(proxies: pd.DataFrame, task: str, steps: int, seeds: tuple[int, ...] = (0, 1)) -> list[Evidence]:
@@ -82,6 +83,12 @@ def short_rows(proxies: pd.DataFrame, task: str, steps: int, seeds: tuple[int, .
     own = proxies[(proxies.task == task) & (proxies.steps <= steps) & proxies.seed.isin(seeds) & proxies.preset.isna()]
     return [Evidence(FastViTConfig.from_dict(row.config), row.steps, row.score, row.score_sd)
             for row in own.itertuples()]
+
+
+def law_of_others(configs: list[FastViTConfig], task: str, stands: np.ndarray | None) -> list[float]:
+    """The law of long runs, fitted for each configuration to others on the other task."""
+    return [fit_law([p for p in pairs() if p.task != task and p.config != config], short=stands is not None).predict(
+        features([config], None if stands is None else stands[at:at + 1]))[0] for at, config in enumerate(configs)]
 
 
 def estimators(frame: pd.DataFrame, rows: list[Evidence], steps: int, truth_task: str) -> dict[str, np.ndarray]:
@@ -105,18 +112,13 @@ def estimators(frame: pd.DataFrame, rows: list[Evidence], steps: int, truth_task
     found["null: ridge on size and zero-cost scores (fitted to other long runs)"] = left_out(
         np.hstack([size, zero]), truth)
     found |= {name: frame[name] for name in frame if name.startswith("one run")}
-    known = [[p for p in pairs() if p.task != truth_task and p.config != config] for config in configs]
-    found["null: law of size (the other task's long runs)"] = [
-        fit_law(own, short=False).predict(features([config], None))[0]
-        for config, own in zip(configs, known, strict=True)]
+    found["null: law of size (the other task's long runs)"] = law_of_others(configs, truth_task, None)
     model = Surrogate(steps).fit(rows)
     if model.ready:
         posterior = model.predict(configs)[0]
         found["posterior (short runs only)"] = posterior
-        stands = standing(model, configs, configs)
-        found["long run as estimated (law of size and posterior, the other task's long runs)"] = [
-            fit_law(own, short=True).predict(features([config], [stand]))[0]
-            for config, own, stand in zip(configs, known, stands, strict=True)]
+        found["long run as estimated (law of size and posterior, the other task's long runs)"] = law_of_others(
+            configs, truth_task, standing(model, configs, configs))
         found["posterior without its own runs"] = [
             Surrogate(steps).fit([row for row in rows if row.config.key() != config.key()]).predict([config])[0][0]
             for config in configs]

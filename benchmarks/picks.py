@@ -11,18 +11,16 @@ least four choices) are trained on the other task beside T8. Fitted to FastViT-B
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
-from fidelity import ridge
+from fidelity import latency_ms, ridge
 
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import read_bench
 from nas.data import Task, load_task
 from nas.files import cache_folder
-from nas.latency import measure
 from nas.latency.predictor import Predictor, Setting
 from nas.proxy import ALONE, RUNGS
 from nas.proxy.train import Trainer
@@ -30,10 +28,6 @@ from nas.surrogate import Surrogate, encode, shipped_evidence, size_features
 from space import SearchSpace
 
 STEPS, RESOLUTION, NEAR = RUNGS[-1], 64, 0.05
-
-
-def latency_ms(config: FastViTConfig) -> float:
-    return measure(config, "onnxruntime", resolution=RESOLUTION).latency_ms
 
 
 def near_t8(count: int, measured: list[FastViTConfig]) -> list[FastViTConfig]:
@@ -98,7 +92,7 @@ def main() -> None:
 
 
 def trained(config: FastViTConfig, task: Task, steps: int) -> float:
-    path = Path(cache_folder("picks")) / f"{config.key()}-{task.name}-{steps}.pt"
+    path = cache_folder("picks") / f"{config.key()}-{task.name}-{steps}.pt"
     trainer = Trainer(config, task)
     trainer.load(path)
     if trainer.step < steps:

@@ -165,11 +165,6 @@ def _centred(source: Tensor, size: int) -> Tensor:
     return torch.nn.functional.pad(source, [missing // 2] * 4) if missing else source
 
 
-def kept_channels(state: State, large: FastViTConfig, small: FastViTConfig) -> list[Pairs]:
-    """Of each stage's output: channel numbers in the smaller network, and in the larger one."""
-    return _Slicer(state, large, small).channels
-
-
 def inherit(state: State, large: FastViTConfig, small: FastViTConfig, num_classes: int) -> tuple[FastViT, float]:
     """A train form of `small` that starts from the unfused weights `state` of `large` (under our names).
 
@@ -179,14 +174,15 @@ def inherit(state: State, large: FastViTConfig, small: FastViTConfig, num_classe
     """
     torch.manual_seed(0)
     model = FastViT(small, num_classes)
-    return model, fill(model, state, large)
+    return model, fill(model, state, large)[0]
 
 
-def fill(model: FastViT, state: State, large: FastViTConfig) -> float:
+def fill(model: FastViT, state: State, large: FastViTConfig) -> tuple[float, list[Pairs]]:
     """Write the slice of the unfused weights `state` of `large` that `model` has room for into it, in place.
 
     Returns:
-        The share of the model's parameters that were inherited; the others stay as they are.
+        The share of the model's parameters that were inherited (the others stay as they are), and, of each stage's
+        output, the channel numbers in the model and in `large`.
     """
     slicer = _Slicer(state, large, model.config)
     names = dict(model.named_parameters())
@@ -220,4 +216,4 @@ def fill(model: FastViT, state: State, large: FastViTConfig) -> float:
             inherited += index_new[0].numel() * (index_new[1].numel() if target.dim() > 1 else 1) * (
                 target[0, 0].numel() if target.dim() == 4 else 1)
     model.load_state_dict(fresh)
-    return inherited / sum(p.numel() for p in model.parameters())
+    return inherited / sum(p.numel() for p in model.parameters()), slicer.channels

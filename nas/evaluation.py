@@ -7,6 +7,7 @@ trial (tests/nas/stand_in.py, benchmarks/scale.py) while asking, recording, dyin
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +17,7 @@ from nas.proxy import RECIPE
 
 if TYPE_CHECKING:
     from nas.latency import Measurement
+    from nas.proxy.parent import Parent
     from nas.proxy.train import ProxyResult
     from nas.run import Run
 
@@ -79,16 +81,22 @@ class Real:
         self._begun = True
         return found
 
-    def prepare(self) -> None:
+    @cached_property
+    def parent(self) -> Parent:
+        """What the run's proxies start from; read once, and trained where there is none."""
         from nas.proxy.parent import parent_of
 
-        parent_of(self.task, self.meta["steps"])
+        return parent_of(self.task, self.meta["steps"])
+
+    def prepare(self) -> None:
+        _ = self.parent
 
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
               on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
         from nas.proxy import score
 
-        return score(config, self.task, steps=self.meta["steps"], seed=seed, checkpoint=checkpoint, on_rung=on_rung)
+        return score(config, self.task, steps=self.meta["steps"], seed=seed, checkpoint=checkpoint, on_rung=on_rung,
+                     parent=self.parent)
 
     def shipped(self, seed: int) -> dict[str, dict[int, dict[str, Any]]]:
         from nas.proxy import shipped_scores

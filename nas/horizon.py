@@ -52,15 +52,15 @@ def make_pairs() -> list[Pair]:
     from nas.bench.table import lean_rows
     from nas.proxy import ALONE, RECIPE, RUNGS
 
-    found = []
+    long, short, found = lean_rows(ALONE), lean_rows(RECIPE), []
     for task in TASKS:
         truth: dict[FastViTConfig, list[float]] = {}
-        for row in lean_rows(ALONE):
+        for row in long:
             if (row["task"], row["steps"], row["preset"]) == (task, LONG, None):
                 truth.setdefault(FastViTConfig.from_dict(row["config"]), []).append(row["score"])
         model = Surrogate(RUNGS[-1]).fit([
             Evidence(FastViTConfig.from_dict(row["config"]), row["steps"], row["score"], row["score_sd"])
-            for row in lean_rows(RECIPE) if row["task"] == task and not row["preset"]])
+            for row in short if row["task"] == task and not row["preset"]])
         if not model.ready or not truth:
             continue
         scores = np.array([np.mean(one) for one in truth.values()])

@@ -64,7 +64,7 @@ ESTIMATES = {  # what a table can show in its last column: the heading, the poin
 def front_table(front: dict[str, Any], *, estimate: str | None = None) -> str:
     """The front as text: one row a point, then the anchors measured on the same device.
 
-    `estimate` names what ESTIMATES has, estimated from size, to be shown in place of the nearest preset.
+    `estimate` names what ESTIMATES has, to be shown in place of the nearest preset.
     """
     from rich.console import Console
     from rich.table import Table

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nas.run import TrialRecord
 
 SURE = 0.99
-EARLIEST = 0.5  # of the steps; earlier scores mislead (docs/LOG.md)
+EARLIEST = 0.5  # of the steps; earlier ends gain nothing (docs/LOG.md)
 MARGIN = 0.05  # a lead after 60 steps that no pair of 60 configurations lost by 120 (docs/LOG.md)
 
 

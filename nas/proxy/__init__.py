@@ -10,6 +10,7 @@ from fastvit.config import FastViTConfig
 
 if TYPE_CHECKING:
     from nas.data import Task
+    from nas.proxy.parent import Parent
     from nas.proxy.train import ProxyResult
 
 # Of the training and its score: whoever changes what a score is raises it, and old scores are not mixed in.
@@ -37,7 +38,7 @@ def shipped_scores(task: Task, seed: int) -> dict[str, dict[int, dict[str, Any]]
 
 
 def score(config: FastViTConfig, task: Task, *, steps: int, seed: int = 0, checkpoint: Path | None = None,
-          on_rung: Callable[[ProxyResult], bool] | None = None) -> ProxyResult:
+          on_rung: Callable[[ProxyResult], bool] | None = None, parent: Parent | None = None) -> ProxyResult:
     """Train the proxy of `config` from its slice of the task's parent, which is trained first where there is none, and
     score it; the same seed gives every configuration the same images.
 
@@ -45,6 +46,7 @@ def score(config: FastViTConfig, task: Task, *, steps: int, seed: int = 0, check
         steps: of training, at most.
         checkpoint: file to go on from, and to leave behind after every rung.
         on_rung: called after each rung but the last; a true answer ends training there.
+        parent: of these images, where it was read already.
 
     Raises:
         Failure: training diverged.
@@ -52,7 +54,7 @@ def score(config: FastViTConfig, task: Task, *, steps: int, seed: int = 0, check
     from nas.proxy.parent import parent_of
     from nas.proxy.train import Trainer
 
-    trainer = Trainer(config, task, seed=seed, parent=parent_of(task, steps))
+    trainer = Trainer(config, task, seed=seed, parent=parent or parent_of(task, steps))
     if checkpoint is not None:
         trainer.load(checkpoint)
     for rung in rungs(steps):

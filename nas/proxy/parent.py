@@ -1,7 +1,7 @@
 """The trained network that the proxies of a task start from: each begins with its slice of the parent's weights.
 
-From there half the steps rank long runs better than twice as many from random weights do (docs/LOG.md), and what is
-left between two runs of one configuration is less. A parent is trained once for a task: that of the built-in task
+From there 120 steps rank long runs better than 240 from random weights do, and two runs of one configuration differ
+less (docs/LOG.md). A parent is trained once for a task: that of the built-in task
 ships with the package, others are kept in the user's cache.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastvit.config import FastViTConfig
 from fastvit.presets import PRESETS
-from nas.files import cache_folder, write_atomic
+from nas.files import cache_folder
+from nas.proxy.keep import read_weights, write_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,13 +35,12 @@ class Parent:
 
     def hand_down(self, net: ProxyNet) -> float:
         """Write the slices that `net` has room for into it; the share of its backbone's parameters that they are."""
-        from fastvit.inherit import fill, kept_channels
+        from fastvit.inherit import fill
         from nas.proxy.net import DENSE_STAGES
 
         backbone = {name.removeprefix("backbone."): value for name, value in self.state.items()
                     if name.startswith("backbone.")}
-        share = fill(net.backbone, backbone, self.config)
-        channels = kept_channels(backbone, self.config, net.backbone.config)
+        share, channels = fill(net.backbone, backbone, self.config)
         for index, (head, stage) in enumerate(zip(net.dense, DENSE_STAGES, strict=False)):
             new, old = channels[stage]
             for name, own in head.state_dict().items():
@@ -63,12 +63,12 @@ def parent_path(fingerprint: str, steps: int) -> Path:
     """Where the parent of these images is, or will be."""
     from nas.proxy import RECIPE
 
-    shipped = SHIPPED / f"{fingerprint}.safetensors"
-    own = cache_folder("parents") / f"{fingerprint}-{parent_steps(steps)}-r{RECIPE}.safetensors"
-    return shipped if shipped.exists() else own
+    if (shipped := SHIPPED / f"{fingerprint}.safetensors").exists():
+        return shipped
+    return cache_folder("parents") / f"{fingerprint}-{parent_steps(steps)}-r{RECIPE}.safetensors"
 
 
-def parent_of(task: Task, steps: int, *, device: str | None = None) -> Parent:
+def parent_of(task: Task, steps: int) -> Parent:
     """The parent of a task's proxies; trained now when there is none, while other processes wait for it.
 
     Raises:
@@ -81,7 +81,7 @@ def parent_of(task: Task, steps: int, *, device: str | None = None) -> Parent:
         return found
     with FileLock(f"{path}.lock"):
         if (found := read_parent(path)) is None:  # another process may have trained it meanwhile
-            train_parent(task, parent_steps(steps), path, device=device)
+            train_parent(task, parent_steps(steps), path)
             found = read_parent(path)
     assert found is not None
     return found
@@ -90,30 +90,24 @@ def parent_of(task: Task, steps: int, *, device: str | None = None) -> Parent:
 def read_parent(path: Path) -> Parent | None:
     """The parent in that file; None when there is none that can be read."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     from nas.proxy.net import proxy_config
 
     try:
-        state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+        return Parent(proxy_config(PRESETS[PRESET]), read_weights(path))
     except (FileNotFoundError, SafetensorError):
         return None
-    return Parent(proxy_config(PRESETS[PRESET]), state)
 
 
-def train_parent(task: Task, steps: int, path: Path, *, device: str | None = None) -> None:
+def train_parent(task: Task, steps: int, path: Path) -> None:
     """Train the parent from random weights and write it, in half precision, to `path`."""
-    from safetensors.torch import save
-
     from nas.proxy.train import Trainer
 
-    trainer = Trainer(PRESETS[PRESET], task, seed=SEED, device=device)
+    trainer = Trainer(PRESETS[PRESET], task, seed=SEED)
     begun = path.with_suffix(".pt")
     trainer.load(begun)  # where a killed process left it
     while trainer.step < steps:
         trainer.to(min(steps, trainer.step + 60))
         trainer.save(begun)
-    state: dict[str, Any] = {name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
-                             for name, value in trainer.net.state_dict().items()}
-    write_atomic(path, save(state, {"preset": PRESET, "steps": str(steps), "seed": str(SEED)}))
+    write_weights(path, trainer.net.state_dict(), {"preset": PRESET, "steps": str(steps), "seed": str(SEED)})
     begun.unlink(missing_ok=True)
