@@ -25,13 +25,13 @@ from tqdm import tqdm
 
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
-from nas.bench.table import read_bench
+from nas.bench.table import lean_rows, read_bench
 from nas.front import pareto
 from nas.horizon import features, fit_law, pairs, standing
 from nas.latency import measure
 from nas.proxy import ALONE, RECIPE
 from nas.proxy.zero_cost import sign_codes, synflow
-from nas.surrogate import Evidence, Surrogate, encode, leave_out, size_features
+from nas.surrogate import Evidence, Surrogate, bench_evidence, encode, leave_out, size_features
 
 BINS = 5
 RESAMPLES = 2000
@@ -78,11 +78,10 @@ def latency_ms(config: FastViTConfig) -> float:
     return measure(config, "onnxruntime", resolution=64).latency_ms
 
 
-def short_rows(proxies: pd.DataFrame, task: str, steps: int, seeds: tuple[int, ...] = (0, 1)) -> list[Evidence]:
-    """Every run of drawn configurations on the proxy's task, up to `steps` steps."""
-    own = proxies[(proxies.task == task) & (proxies.steps <= steps) & proxies.seed.isin(seeds) & proxies.preset.isna()]
-    return [Evidence(FastViTConfig.from_dict(row.config), row.steps, row.score, row.score_sd)
-            for row in own.itertuples()]
+def short_rows(task: str, steps: int, seed: int | None = None) -> list[Evidence]:
+    """Every run of drawn configurations on the proxy's task, up to `steps` steps; of one seed, or of all."""
+    return bench_evidence([row for row in lean_rows(RECIPE) if row["task"] == task and row["steps"] <= steps
+                           and seed in (None, row["seed"])])
 
 
 def law_of_others(configs: list[FastViTConfig], task: str, stands: np.ndarray | None) -> list[float]:
@@ -206,7 +205,7 @@ def main() -> None:
     runs = alone[(alone.task == args.truth) & (alone.steps == args.long) & alone.preset.isna()].pivot_table(
         index="key", columns="seed", values="score")
     configs = {row.key: FastViTConfig.from_dict(row.config) for row in bench.itertuples()}
-    rows = short_rows(proxies, args.task, args.steps)
+    rows = short_rows(args.task, args.steps)
     # A long run goes on from the short run of its seed: those of seed 1 judge the runs of others on the same task.
     judged = runs.drop(columns=1, errors="ignore") if args.task == args.truth else runs
     frame = pd.DataFrame({"truth": judged.mean(axis=1)})
@@ -236,7 +235,7 @@ def main() -> None:
         print("needs long runs of two seeds: python -m nas.bench make --task " + args.truth + " --seeds 1")
 
     print("\n## Calibration of the posterior (leave-out, 10 folds)\n")
-    single = short_rows(proxies, args.task, args.steps, (int(proxies[proxies.task == args.task].seed.min()),))
+    single = short_rows(args.task, args.steps, int(proxies[proxies.task == args.task].seed.min()))
     print({name: round(value, 3) for name, value in leave_out(single, args.steps).items()})
     front = pareto(frame["latency_ms"], frame["truth"])
     print(f"\n{len(front)} of {len(frame)} configurations are on the long runs' front")

@@ -27,7 +27,7 @@ from nas.bench.table import EDGES, bench_configs, read_bench
 from nas.data import Task, load_task
 from nas.proxy import ALONE, RECIPE
 from nas.proxy.net import ProxyNet, proxy_config
-from nas.proxy.parent import SEED, STEPS, Parent
+from nas.proxy.parent import SEEDS, STEPS, Parent
 from nas.proxy.train import BATCH, LEARNING_RATE, Trainer
 from space import SearchSpace
 
@@ -104,7 +104,7 @@ def inherited_scores(task: Task, configs: list[FastViTConfig], parent: str, step
     `parent` is the preset and the seed of its training: "sa24:99".
     """
     preset, _, seed = parent.partition(":")
-    teacher = Trainer(PRESETS[preset], task, seed=int(seed or SEED))
+    teacher = Trainer(PRESETS[preset], task, seed=int(seed or SEEDS[0]))
     teacher.to(STEPS)
     trained = Parent(proxy_config(PRESETS[preset]), teacher.net.state_dict())
     found: dict[int, list[float]] = {0: [], steps: []}

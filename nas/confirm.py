@@ -1,8 +1,9 @@
-"""Finalists: trained again with other seeds, and measured again side by side in one session.
+"""Finalists: trained again with other seeds, from other parents, and measured again side by side in one session.
 
 The best of many noisy scores is too good to be true (the winner's curse), so the points of a front are confirmed
 before they are reported. Each further seed is a trial of its own in the study, with the attribute `confirms`: it is
-claimed, killed, tried again and recorded like every other, on whatever machine has a worker free.
+claimed, killed, tried again and recorded like every other, on whatever machine has a worker free. Presets that have a
+score are trained again too: nobody chose them for it, so they tell how far a parent lifts all scores.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.front import hypervolume, pareto
+from nas.levels import Level, levels, shipped_levels
 
 if TYPE_CHECKING:
     from nas.run import Run, TrialRecord
@@ -25,12 +27,13 @@ FINALISTS = 8
 LATENCY_ATTR, POSTERIOR_ATTR = "confirm_latency", "posterior"
 
 
-def fold(records: Sequence[TrialRecord], attrs: Mapping[str, Any]) -> list[TrialRecord]:
+def fold(records: Sequence[TrialRecord], attrs: Mapping[str, Any], fingerprint: str = "") -> list[TrialRecord]:
     """The trials of the search, each with its posterior and with what confirming it found.
 
-    A trial is confirmed when all its seeds are there. Its score is the mean over them, the standard deviation of
-    that mean comes from the spread between seeds pooled over all finalists, and its latency is the one measured
-    beside the other finalists.
+    A trial is confirmed when all its seeds are there. Its score is the mean over them, on the level of the first seed
+    (nas/levels.py) as far as FastViT-Bench, on the images that it has, or else presets tell it. The standard deviation
+    of that mean comes from the spread between seeds, parents included, pooled over everything that was confirmed. Its
+    latency is the one measured beside the other finalists.
     """
     posterior = attrs.get(POSTERIOR_ATTR, {}).get("trials", {})
     latencies = attrs.get(LATENCY_ATTR, {})
@@ -38,9 +41,10 @@ def fold(records: Sequence[TrialRecord], attrs: Mapping[str, Any]) -> list[Trial
     for record in records:
         if record.confirms is not None and record.outcome == "complete" and record.score is not None:
             further.setdefault(record.confirms, []).append(record)
-    whole = {record.trial: [record, *further[record.trial]] for record in records
+    level = _levels(records, further, fingerprint)
+    whole = {record.trial: [_on(level, run) for run in (record, *further[record.trial])] for record in records
              if len(further.get(record.trial, ())) >= SEEDS - 1}
-    spreads = [np.var([run.score for run in runs if run.score is not None], ddof=1) for runs in whole.values()]
+    spreads = [np.var([run["score"] for run in runs], ddof=1) for runs in whole.values()]
     spread = float(np.sqrt(np.mean(spreads))) if spreads else 0.0
     found = []
     for record in records:
@@ -50,14 +54,31 @@ def fold(records: Sequence[TrialRecord], attrs: Mapping[str, Any]) -> list[Trial
         if (own := posterior.get(str(record.trial))) is not None:
             changes |= {"posterior": (own[0], own[1]), "standing": own[2] if len(own) > 2 else None}
         if (runs := whole.get(record.trial)) is not None:
-            scores = [run.score or 0.0 for run in runs]
             changes["confirmed"] = {
-                "score": float(np.mean(scores)), "score_sd": spread / len(scores)**0.5,
-                "runs": [{"seed": run.seed, "score": run.score, "scores": run.scores} for run in runs],
-                "latency_before": record.latency}
+                "score": float(np.mean([run["score"] for run in runs])), "score_sd": spread / len(runs)**0.5,
+                "runs": runs, "latency_before": record.latency}
             changes["latency"] = latencies.get(record.config_key, record.latency)
         found.append(replace(record, **changes) if changes else record)
     return found
+
+
+def _levels(records: Sequence[TrialRecord], further: Mapping[int, Sequence[TrialRecord]], fingerprint: str) -> Level:
+    """Of every further seed, by what ships for these images, or else by the presets that were trained with it."""
+    first = next((r.seed for r in records if r.confirms is None and r.seed is not None), 0)
+    if not further:
+        return {}
+    known = [(record.trial, run.seed, rung["step"], rung["score"])
+             for record in records if record.preset and record.score is not None
+             for run in (record, *further.get(record.trial, ())) for rung in run.scores]
+    return levels(known, first) | shipped_levels(fingerprint, first)
+
+
+def _on(level: Level, run: TrialRecord) -> dict[str, Any]:
+    """A run's seed, score and rungs, on the level of the first seed; "level" is what that took off the score."""
+    own = [level.get((run.seed, rung["step"]), 0.0) for rung in run.scores]
+    off = own[-1] if own else 0.0
+    return {"seed": run.seed, "score": (run.score or 0.0) - off, "level": off, "scores": [
+        rung | {"score": rung["score"] - taken} for rung, taken in zip(run.scores, own, strict=True)]}
 
 
 def eligible(record: TrialRecord, budget_ms: float) -> bool:
@@ -88,20 +109,38 @@ def finalists(records: Sequence[TrialRecord], budget_ms: float, count: int) -> l
     return sorted((r for r in front if r.confirmed is None), key=without)[:count]
 
 
+def references(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The presets that have a score: what the levels of further seeds are known by."""
+    return [r for r in records if r.preset and r.score is not None and r.outcome == "complete"]
+
+
 def enqueue(run: Run, chosen: Sequence[TrialRecord]) -> int:
-    """Put the missing seeds of `chosen` in the study's queue, the next seed of every finalist before the one after
-    it; how many."""
+    """Put the missing seeds of `chosen` in the study's queue, all of one before those of the next, so that two workers
+    train two parents instead of waiting for one; how many."""
     begun = {(r.confirms, r.seed) for r in run.all_records() if r.confirms is not None and r.outcome != "failed"}
     begun |= {(t.user_attrs["confirms"], t.user_attrs["seed"]) for t in waiting_trials(run)
               if "confirms" in t.user_attrs}
     count = 0
-    for seed in range(run.meta["seed"] + 1, run.meta["seed"] + SEEDS):
-        for record in chosen:
+    for record in chosen:
+        for seed in further_seeds(run.meta):
             if (record.trial, seed) not in begun:
                 run.study.enqueue_trial({}, user_attrs={"confirms": record.trial, "seed": seed,
                                                         "config": record.config})
                 count += 1
     return count
+
+
+def further_seeds(meta: Mapping[str, Any]) -> range:
+    return range(meta["seed"] + 1, meta["seed"] + SEEDS)
+
+
+def parents_seconds(meta: Mapping[str, Any]) -> float:
+    """About how long the parents take, of CPU, that confirming this run still has to train."""
+    from nas.proxy.parent import SECONDS, STEPS, parent_path, parent_steps
+
+    missing = [seed for seed in further_seeds(meta)
+               if not parent_path(meta["task_fingerprint"], meta["steps"], seed).exists()]
+    return SECONDS * parent_steps(meta["steps"]) / STEPS * len(missing)
 
 
 def waiting_trials(run: Run) -> list[Any]:
@@ -205,24 +244,28 @@ class Confirmation:
             return ""
         update_posterior(self.run)
         records = self.run.records()
+        beside = [r for r in references(records) if r.confirmed is None]
         chosen = [] if self.rounds >= self.ROUNDS else finalists(
-            records, self.run.meta["budget_ms"], self._affordable(records, seconds_left, workers))
+            records, self.run.meta["budget_ms"], self._affordable(records, beside, seconds_left, workers))
         if not chosen:
             self.run.update(confirming="done")
             return ""
         self.rounds += 1
-        enqueue(self.run, chosen)
+        enqueue(self.run, [*beside, *(r for r in chosen if r not in beside)])
         self.measuring = threading.Thread(target=self._measure, args=(chosen,), daemon=True)
         self.measuring.start()
         self.run.update(confirming="now")
         points = "1 point" if len(chosen) == 1 else f"{len(chosen)} points"
         return f"confirming {points} of the front: {SEEDS - 1} more seeds each, latencies side by side"
 
-    def _affordable(self, records: Sequence[TrialRecord], seconds_left: float | None, workers: int) -> int:
+    def _affordable(self, records: Sequence[TrialRecord], beside: Sequence[TrialRecord], seconds_left: float | None,
+                    workers: int) -> int:
         spent = [r.cost_s["proxy"] for r in records if r.outcome == "complete" and r.cost_s.get("proxy")]
         if seconds_left is None or not spent:
             return self.count
-        return min(self.count, int(seconds_left * workers / float(np.median(spent))) // (SEEDS - 1))
+        trained = sum(r.score_origin != "shipped" for r in beside)
+        left = seconds_left * workers - parents_seconds(self.run.meta)
+        return max(0, min(self.count, int(left / float(np.median(spent))) // (SEEDS - 1) - trained))
 
     def _busy(self) -> bool:
         from optuna.trial import TrialState

@@ -7,7 +7,6 @@ trial (tests/nas/stand_in.py, benchmarks/scale.py) while asking, recording, dyin
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,8 +25,8 @@ class Evaluation(Protocol):
     def measure(self, config: FastViTConfig | str) -> Measurement:
         """Latency on the run's device; a string names a model of timm."""
 
-    def prepare(self) -> None:
-        """What is made once before anything is trained; minutes the first time, nothing later."""
+    def prepare(self, seed: int) -> None:
+        """What is made once before anything is trained with that seed; minutes the first time, nothing later."""
 
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
               on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
@@ -57,6 +56,7 @@ class Real:
         check_device(run.meta["device"])
         self.run, self.meta, self.path = run, run.meta, run.path
         self._begun = False  # whether the run has measured anything
+        self._parents: dict[int, Parent] = {}
         processor = self.meta.get("host", {}).get("processor")
         # A device behind an address is the same for everybody; a local one is each machine's own.
         if not is_remote(self.meta["device"]) and processor not in (None, machine()):
@@ -81,22 +81,23 @@ class Real:
         self._begun = True
         return found
 
-    @cached_property
-    def parent(self) -> Parent:
-        """What the run's proxies start from; read once, and trained where there is none."""
+    def parent(self, seed: int) -> Parent:
+        """What the run's proxies of that seed start from; read once, and trained where there is none."""
         from nas.proxy.parent import parent_of
 
-        return parent_of(self.task, self.meta["steps"])
+        if seed not in self._parents:
+            self._parents[seed] = parent_of(self.task, self.meta["steps"], seed)
+        return self._parents[seed]
 
-    def prepare(self) -> None:
-        _ = self.parent
+    def prepare(self, seed: int) -> None:
+        self.parent(seed)
 
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
               on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
         from nas.proxy import score
 
         return score(config, self.task, steps=self.meta["steps"], seed=seed, checkpoint=checkpoint, on_rung=on_rung,
-                     parent=self.parent)
+                     parent=self.parent(seed))
 
     def shipped(self, seed: int) -> dict[str, dict[int, dict[str, Any]]]:
         from nas.proxy import shipped_scores

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from fastvit.config import FastViTConfig
-from nas.surrogate import Evidence, Surrogate, size_features
+from nas.surrogate import Surrogate, bench_evidence, size_features
 
 TASKS = ("builtin", "shapes")
 LONG = 1200  # steps, from random weights
@@ -58,9 +58,7 @@ def make_pairs() -> list[Pair]:
         for row in long:
             if (row["task"], row["steps"], row["preset"]) == (task, LONG, None):
                 truth.setdefault(FastViTConfig.from_dict(row["config"]), []).append(row["score"])
-        model = Surrogate(RUNGS[-1]).fit([
-            Evidence(FastViTConfig.from_dict(row["config"]), row["steps"], row["score"], row["score_sd"])
-            for row in short if row["task"] == task and not row["preset"]])
+        model = Surrogate(RUNGS[-1]).fit(bench_evidence([row for row in short if row["task"] == task]))
         if not model.ready or not truth:
             continue
         scores = np.array([np.mean(one) for one in truth.values()])

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fastvit.presets import PRESETS
-from nas.confirm import FINALISTS, SHARE, Confirmation
+from nas.confirm import FINALISTS, SHARE, Confirmation, parents_seconds
 from nas.errors import Failure, UsageError
 from nas.pool import Pool
 from nas.reach import reach
@@ -29,6 +29,7 @@ from nas.storage import ENVIRONMENT
 from space import SearchSpace
 
 DEFAULT_MINUTES = 8.0
+ENOUGH = 2.0  # times what further parents take: with less time than that for confirming, nothing is confirmed
 NOTHING_MEETS_THE_BUDGET = 3
 DEFAULTS = {"data": "builtin", "device": "onnxruntime", "space": "default", "seed": 0, "sampler": "surrogate"}
 
@@ -149,6 +150,14 @@ def launch(run: Run, args: argparse.Namespace) -> int:
                           f"lost, go on with `search.py resume {run.path}` when it can") from error
 
 
+def to_confirm(asked: int | None, meta: dict[str, Any], minutes: float | None, workers: int) -> int:
+    """How many points of the front are to be confirmed, at most: none by default where the time for it would go into
+    the parents of the further seeds."""
+    if asked is None and minutes and 60 * minutes * SHARE * workers < ENOUGH * parents_seconds(meta):
+        return 0
+    return FINALISTS if asked is None else asked
+
+
 def _launch(run: Run, args: argparse.Namespace) -> int:
     from nas.heartbeat import bury
     from nas.proxy.parent import PRESET, parent_path
@@ -173,7 +182,10 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
     minutes = args.minutes or (DEFAULT_MINUTES if trials is None else None)
     run.tell_to_stop(False)
     earlier = float(run.meta.get("elapsed_s", 0.0))
-    count = FINALISTS if args.confirm is None else args.confirm
+    count = to_confirm(args.confirm, run.meta, minutes, workers)
+    if count == 0 and args.confirm is None:
+        print(f"{minutes:g} minutes are too few to train the parents of further seeds, so no point is confirmed and "
+              f"all the time is for the search (--confirm {FINALISTS} confirms all the same)", file=sys.stderr)
     searching = 60 * (minutes or 0) * (1 - SHARE if count else 1)
     run.update(state="running", **launcher(), resumed=now(), workers=workers,
                deadline=None if minutes is None else time.time() + 60 * minutes,
@@ -182,7 +194,7 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
     confirmation = Confirmation(run, count)
     print(f"run {run.path}: {run.meta['task']}, {run.meta['resolution']} px, {run.meta['device']}, "
           f"budget {run.meta['budget_ms']:g} ms, {workers} workers", file=sys.stderr)
-    if not parent_path(run.meta["task_fingerprint"], run.meta["steps"]).exists():
+    if not parent_path(run.meta["task_fingerprint"], run.meta["steps"], run.meta["seed"]).exists():
         print(f"first the parent, {PRESET.upper()}, is trained on these images, once: every proxy starts from a slice "
               "of its weights", file=sys.stderr)
     if found := _reach(run, run.records()):  # before the run, where the device was calibrated

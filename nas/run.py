@@ -248,7 +248,7 @@ class Run:
         from nas.confirm import fold
 
         every = self.all_records()
-        return fold(every, self.attrs()) if every else []
+        return fold(every, self.attrs(), self.meta.get("task_fingerprint", "")) if every else []
 
     def all_records(self) -> list[TrialRecord]:
         """Every trial so far, in order, those that confirm another one among them.

@@ -303,7 +303,7 @@ class Worker:
         if (known := self.shipped_score(config, seed)) is not None:
             return known
         waited = time.perf_counter()
-        self.evaluation.prepare()
+        self.evaluation.prepare(seed)
         begun = time.perf_counter()
         if begun - waited > NOTICED_S:
             cost_s["parent"] = begun - waited

@@ -33,11 +33,11 @@ def make(args: argparse.Namespace) -> None:
     seeds = [int(part) for part in args.seeds.split(",")]
     task = load_task(args.task)
     recipe, suffix = (ALONE, "") if args.alone or args.branches else (RECIPE, "-p")
-    parent = None if recipe == ALONE else parent_of(task, RUNGS[-1])
     locks = cache_folder("bench")
     named: list[tuple[str | None, FastViTConfig]] = list(PRESETS.items()) if args.presets else [
         (None, config) for config in bench_configs(args.configs)]
     for seed in seeds:
+        parent = None if recipe == ALONE else parent_of(task, RUNGS[-1], seed)
         for preset, config in named:
             own = {"key": config.key(), "task": args.task, "seed": seed, "branches": args.branches, "recipe": recipe}
             job = f"{config.key()}-{args.task}-{seed}-b{args.branches}{suffix}"
@@ -71,13 +71,14 @@ def make(args: argparse.Namespace) -> None:
 
 
 def parent(args: argparse.Namespace) -> None:
-    """Train the parent of a drawn task anew, as it ships; rows from an older one are to be made anew as well."""
+    """Train the parents of a drawn task anew, as they ship; rows from older ones are to be made anew as well."""
     from nas.data import load_task
-    from nas.proxy.parent import SHIPPED, STEPS, train_parent
+    from nas.proxy.parent import SEEDS, SHIPPED, STEPS, shipped_path, train_parent
 
     task = load_task(args.task)
     SHIPPED.mkdir(exist_ok=True)
-    train_parent(task, STEPS, SHIPPED / f"{task.fingerprint}.safetensors")
+    for seed in range(len(SEEDS)):
+        train_parent(task, STEPS, shipped_path(task.fingerprint, seed), seed)
 
 
 def pairs(args: argparse.Namespace) -> None:
@@ -108,7 +109,7 @@ def main() -> None:
     making.add_argument("--seeds", default="0")
     making.add_argument("--branches", type=int, default=0, help="0 lean, 1 over-parameterized")
     making.set_defaults(call=make)
-    training = commands.add_parser("parent", help="train the parent that the proxies of a drawn task start from")
+    training = commands.add_parser("parent", help="train the parents that the proxies of a drawn task start from")
     training.add_argument("--task", default="builtin")
     training.set_defaults(call=parent)
     pairing = commands.add_parser("pairs", help="what the law of long runs is fitted to, from the table as it is now")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Of the training and its score: whoever changes what a score is raises it, and old scores are not mixed in.
 ALONE = 2  # from random weights: parents, and the long runs of FastViT-Bench
-RECIPE = 3  # from a slice of a trained parent (nas/proxy/parent.py)
+RECIPE = 4  # from a slice of a trained parent, another one for each seed (nas/proxy/parent.py)
 RUNGS = (30, 60, 120)  # training steps after which a trial is scored, and may end
 
 
@@ -40,13 +40,13 @@ def shipped_scores(task: Task, seed: int) -> dict[str, dict[int, dict[str, Any]]
 def score(config: FastViTConfig, task: Task, *, steps: int, seed: int = 0, checkpoint: Path | None = None,
           on_rung: Callable[[ProxyResult], bool] | None = None, parent: Parent | None = None) -> ProxyResult:
     """Train the proxy of `config` from its slice of the task's parent, which is trained first where there is none, and
-    score it; the same seed gives every configuration the same images.
+    score it; the same seed gives every configuration the same parent and the same images.
 
     Args:
         steps: of training, at most.
         checkpoint: file to go on from, and to leave behind after every rung.
         on_rung: called after each rung but the last; a true answer ends training there.
-        parent: of these images, where it was read already.
+        parent: of these images and that seed, where it was read already.
 
     Raises:
         Failure: training diverged.
@@ -54,7 +54,7 @@ def score(config: FastViTConfig, task: Task, *, steps: int, seed: int = 0, check
     from nas.proxy.parent import parent_of
     from nas.proxy.train import Trainer
 
-    trainer = Trainer(config, task, seed=seed, parent=parent or parent_of(task, steps))
+    trainer = Trainer(config, task, seed=seed, parent=parent or parent_of(task, steps, seed))
     if checkpoint is not None:
         trainer.load(checkpoint)
     for rung in rungs(steps):

@@ -34,7 +34,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     from safetensors.torch import load_file
 
-    return {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+    # Copies of what the file's memory map holds: a file that is cut short later would end the process (SIGBUS).
+    return {name: value.float() if value.is_floating_point() else value.clone()
+            for name, value in load_file(path).items()}
 
 
 def weights_path(run: Path, trial: int) -> Path:

@@ -1,8 +1,9 @@
 """The trained network that the proxies of a task start from: each begins with its slice of the parent's weights.
 
 From there 120 steps rank long runs better than 240 from random weights do, and two runs of one configuration differ
-less (docs/LOG.md). A parent is trained once for a task: that of the built-in task
-ships with the package, others are kept in the user's cache.
+less (docs/LOG.md). Which parent it was is chance as well, and more of it than the seed of the further steps: runs of
+different seeds therefore start from parents of their own. A parent is trained once for a task: those of the built-in
+task ship with the package, others are kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from nas.data import Task
     from nas.proxy.net import ProxyNet
 
-PRESET, STEPS, SEED = "sa24", 240, 99  # the seed: proxies see other images than their parent
+PRESET, STEPS = "sa24", 240
+SECONDS = 80.0  # of CPU that training one takes (docs/LOG.md)
+SEEDS = (99, 98, 97)  # of the parents' own training: proxies see other images than their parents
 SHIPPED = Path(__file__).parent / "parents"
 
 
@@ -59,29 +62,39 @@ def parent_steps(steps: int) -> int:
     return min(STEPS, 2 * steps)
 
 
-def parent_path(fingerprint: str, steps: int) -> Path:
+def number_of(seed: int) -> int:
+    """Of the parent that runs of that seed start from: any len(SEEDS) seeds in a row have different ones."""
+    return seed % len(SEEDS)
+
+
+def shipped_path(fingerprint: str, seed: int) -> Path:
+    """Where the parent of a drawn task ships."""
+    return SHIPPED / f"{fingerprint}-{number_of(seed)}.safetensors"
+
+
+def parent_path(fingerprint: str, steps: int, seed: int) -> Path:
     """Where the parent of these images is, or will be."""
     from nas.proxy import RECIPE
 
-    if (shipped := SHIPPED / f"{fingerprint}.safetensors").exists():
+    if (shipped := shipped_path(fingerprint, seed)).exists():
         return shipped
-    return cache_folder("parents") / f"{fingerprint}-{parent_steps(steps)}-r{RECIPE}.safetensors"
+    return cache_folder("parents") / f"{fingerprint}-{number_of(seed)}-{parent_steps(steps)}-r{RECIPE}.safetensors"
 
 
-def parent_of(task: Task, steps: int) -> Parent:
-    """The parent of a task's proxies; trained now when there is none, while other processes wait for it.
+def parent_of(task: Task, steps: int, seed: int) -> Parent:
+    """The parent of a task's proxies of that seed; trained now when there is none, while other processes wait for it.
 
     Raises:
         Failure: its training diverged.
     """
     from filelock import FileLock
 
-    path = parent_path(task.fingerprint, steps)
+    path = parent_path(task.fingerprint, steps, seed)
     if (found := read_parent(path)) is not None:
         return found
     with FileLock(f"{path}.lock"):
         if (found := read_parent(path)) is None:  # another process may have trained it meanwhile
-            train_parent(task, parent_steps(steps), path)
+            train_parent(task, parent_steps(steps), path, seed)
             found = read_parent(path)
     assert found is not None
     return found
@@ -99,15 +112,16 @@ def read_parent(path: Path) -> Parent | None:
         return None
 
 
-def train_parent(task: Task, steps: int, path: Path) -> None:
-    """Train the parent from random weights and write it, in half precision, to `path`."""
+def train_parent(task: Task, steps: int, path: Path, seed: int) -> None:
+    """Train the parent of proxies of that seed from random weights, and write it in half precision to `path`."""
     from nas.proxy.train import Trainer
 
-    trainer = Trainer(PRESETS[PRESET], task, seed=SEED)
+    own = SEEDS[number_of(seed)]
+    trainer = Trainer(PRESETS[PRESET], task, seed=own)
     begun = path.with_suffix(".pt")
     trainer.load(begun)  # where a killed process left it
     while trainer.step < steps:
         trainer.to(min(steps, trainer.step + 60))
         trainer.save(begun)
-    write_weights(path, trainer.net.state_dict(), {"preset": PRESET, "steps": str(steps), "seed": str(SEED)})
+    write_weights(path, trainer.net.state_dict(), {"preset": PRESET, "steps": str(steps), "seed": str(own)})
     begun.unlink(missing_ok=True)

@@ -67,7 +67,7 @@ class StandIn:
                            resolution=self.run.meta["resolution"], latency_ms=ms, ci_low_ms=0.99 * ms,
                            ci_high_ms=1.01 * ms)
 
-    def prepare(self) -> None:
+    def prepare(self, seed: int) -> None:
         pass
 
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,

@@ -6,6 +6,9 @@ import pytest
 
 from fastvit import PRESETS
 from nas.confirm import SEEDS, fell_off, finalists, fold, movement
+from nas.data import load_task
+from nas.launch import to_confirm
+from nas.levels import levels, shipped_levels
 from nas.run import TrialRecord
 
 
@@ -16,8 +19,14 @@ def record(trial: int, ms: float, score: float, **more: object) -> TrialRecord:
                           "config": config.to_dict(), "config_key": config.key(), "seed": 0} | more)
 
 
+def rungs(score: float) -> list[dict[str, float]]:
+    """Of a run that had half of its score after half of its steps."""
+    return [{"step": 60, "score": score / 2}, {"step": 120, "score": score}]
+
+
 def seeds_of(parent: int, *scores: float) -> list[TrialRecord]:
-    return [TrialRecord(trial=100 * (parent + 1) + seed, outcome="complete", score=score, confirms=parent, seed=seed)
+    return [TrialRecord(trial=100 * (parent + 1) + seed, outcome="complete", score=score, scores=rungs(score),
+                        confirms=parent, seed=seed)
             for seed, score in enumerate(scores, 1)]
 
 
@@ -34,6 +43,36 @@ def test_a_confirmed_score_is_the_mean_over_seeds() -> None:
     assert [r.trial for r in fell_off(found, 2.0)] == [0]
     assert not fell_off(found, 0.5), "they were never under it"
     assert movement(found, 0.5) == ""
+
+
+def test_presets_tell_how_far_a_parent_lifts_all_scores() -> None:
+    point, *presets = (record(at, 1.0, score, scores=rungs(score), preset=preset)
+                       for at, (score, preset) in enumerate([(0.9, None), (0.5, "t8"), (0.7, "s12")]))
+    further = [*seeds_of(0, 1.0, 0.6), *seeds_of(1, 0.61, 0.3), *seeds_of(2, 0.79, 0.5)]  # lifts of 0.1 and -0.2
+    found, *anchors = fold([point, *presets, *further], {})
+    assert found.confirmed is not None
+    assert [run["score"] for run in found.confirmed["runs"]] == pytest.approx([0.9, 0.9, 0.8])
+    assert [run["level"] for run in found.confirmed["runs"]] == pytest.approx([0, 0.1, -0.2])
+    assert [rung["score"] for rung in found.confirmed["runs"][1]["scores"]] == pytest.approx([0.45, 0.9])
+    assert [preset.confirmed["score"] for preset in anchors if preset.confirmed] == pytest.approx([1.51 / 3, 2.09 / 3])
+    # Without a preset that was trained again nothing tells what of it is the parent's: the spread holds it.
+    alone = fold([point, *seeds_of(0, 1.0, 0.6)], {})[0]
+    assert alone.estimate[0] == pytest.approx(2.5 / 3)
+    assert alone.estimate[1] > 0.1
+
+
+def test_levels_need_something_scored_with_both_seeds() -> None:
+    scores = [("a", 0, 60, 0.2), ("a", 1, 60, 0.3), ("b", 0, 60, 0.4), ("b", 1, 60, 0.7), ("c", 2, 60, 0.9)]
+    assert levels(scores, 0) == pytest.approx({(0, 60): 0, (1, 60): 0.2})
+
+
+def test_on_images_that_ship_the_table_tells_it() -> None:
+    drawn = load_task("builtin").fingerprint
+    taken = shipped_levels(drawn, 0)
+    point = record(0, 1.0, 0.3, scores=rungs(0.3))
+    found = fold([point, *seeds_of(0, 0.3 + taken[1, 120], 0.3 + taken[2, 120])], {}, drawn)[0]
+    assert taken[1, 120] != 0
+    assert found.estimate == pytest.approx((0.3, 0.0, "confirmed"))
 
 
 def test_a_missing_seed_confirms_nothing() -> None:
@@ -65,3 +104,12 @@ def test_finalists_are_the_open_points_of_the_front() -> None:
     assert [r.trial for r in finalists(records, 2.0, 1)] == [0], "the cheapest point adds most"
     confirmed = fold([*records, *seeds_of(0, 0.5, 0.5)], {})
     assert [r.trial for r in finalists(confirmed, 2.0, 9)] == [2]
+
+
+@pytest.mark.parametrize(("asked", "minutes", "count"), [(None, None, 8), (None, 60.0, 8), (None, 8.0, 0), (3, 8.0, 3)])
+def test_what_is_too_short_for_further_parents_confirms_nothing(
+        asked: int | None, minutes: float | None, count: int) -> None:
+    own = {"task_fingerprint": "of-a-folder", "steps": 120, "seed": 0}
+    assert to_confirm(asked, own, minutes, workers=2) == count
+    drawn = own | {"task_fingerprint": load_task("builtin").fingerprint}
+    assert to_confirm(None, drawn, 1.0, workers=1) == 8, "its parents ship"

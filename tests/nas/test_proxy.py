@@ -16,7 +16,7 @@ from nas.data import load_task
 from nas.errors import Failure
 from nas.proxy import rungs, score, shipped_scores
 from nas.proxy.net import ProxyNet, proxy_config
-from nas.proxy.parent import Parent, parent_of, parent_path, read_parent, train_parent
+from nas.proxy.parent import SEEDS, Parent, parent_of, parent_path, read_parent, train_parent
 from nas.proxy.train import Trainer
 from space import SearchSpace
 
@@ -94,8 +94,9 @@ def test_scores_of_another_recipe_do_not_ship(monkeypatch: pytest.MonkeyPatch) -
     assert not shipped_scores(load_task("builtin"), 0)
 
 
-def test_the_presets_scores_ship() -> None:
-    shipped = shipped_scores(load_task("builtin"), 0)
+@pytest.mark.parametrize("seed", range(len(SEEDS)))
+def test_the_presets_scores_ship(seed: int) -> None:
+    shipped = shipped_scores(load_task("builtin"), seed)
     for config in PRESETS.values():
         assert set(rungs(None)) <= set(shipped[config.key()])
     assert not shipped_scores(load_task("builtin", seed=1), 1)
@@ -120,13 +121,14 @@ def test_the_over_parameterized_form_trains_too() -> None:
     assert rich.evaluate().score > 0.05
 
 
-def shipped_parent() -> Parent:
-    return parent_of(load_task("builtin"), rungs(None)[-1])
+def shipped_parent(seed: int = 0) -> Parent:
+    return parent_of(load_task("builtin"), rungs(None)[-1], seed)
 
 
-def test_the_parent_of_the_built_in_task_ships(cache: Path) -> None:
-    assert not parent_path(load_task("builtin").fingerprint, 1).is_relative_to(cache)
-    parent = shipped_parent()
+@pytest.mark.parametrize("seed", range(len(SEEDS)))
+def test_the_parents_of_the_built_in_task_ship(cache: Path, seed: int) -> None:
+    assert not parent_path(load_task("builtin").fingerprint, 1, seed).is_relative_to(cache)
+    parent = shipped_parent(seed)
     task = load_task("builtin")
     trainer = Trainer(PRESETS["sa24"], task, parent=parent)
     assert trainer.evaluate().parts["dense"] > 0.3, "it is trained, and hands all of itself down to its like"
@@ -169,24 +171,27 @@ def test_a_parent_is_trained_once_and_again_when_its_file_is_damaged(
     real = nas.proxy.parent.train_parent
     monkeypatch.setattr("nas.proxy.parent.train_parent",
                         lambda *args, **kwargs: trained.append(args) or real(*args, **kwargs))
-    first = parent_of(task, 1)
-    again = parent_of(task, 1)
-    assert len(trained) == 1
+    first = parent_of(task, 1, 0)
+    again = parent_of(task, 1, len(SEEDS))
+    assert len(trained) == 1, "seeds that far apart share a parent"
     assert all(torch.equal(first.state[name], again.state[name]) for name in first.state)
-    parent_path(task.fingerprint, 1).write_bytes(b"damaged")
-    parent_of(task, 1)
+    parent_path(task.fingerprint, 1, 0).write_bytes(b"damaged")
+    parent_of(task, 1, 0)
     assert len(trained) == 2
+    other = parent_of(task, 1, 1)
+    assert len(trained) == 3
+    assert any(not torch.equal(first.state[name], other.state[name]) for name in first.state)
     assert not list(cache.glob("parents/*.pt")), "no checkpoint is left behind"
 
 
 def test_a_killed_parent_goes_on(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = load_task("digits", resolution=32)
     path = cache / "whole.safetensors"
-    train_parent(task, 2, path)
-    cut = Trainer(PRESETS["sa24"], task, seed=nas.proxy.parent.SEED)
+    train_parent(task, 2, path, 1)
+    cut = Trainer(PRESETS["sa24"], task, seed=SEEDS[1])
     cut.to(1)
     cut.save(cache / "cut.pt")
-    train_parent(task, 2, cache / "cut.safetensors")
+    train_parent(task, 2, cache / "cut.safetensors", 1)
     whole, gone_on = read_parent(path), read_parent(cache / "cut.safetensors")
     assert whole is not None
     assert gone_on is not None
