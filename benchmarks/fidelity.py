@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from nas.bench.table import lean_rows, read_bench
 from nas.front import pareto
 from nas.horizon import features, fit_law, pairs, standing
 from nas.latency import measure
-from nas.proxy import ALONE, RECIPE
+from nas.proxy import ALONE, ONE_PARENT, RECIPE
 from nas.proxy.zero_cost import sign_codes, synflow
 from nas.surrogate import Evidence, Surrogate, bench_evidence, encode, leave_out, size_features
 
@@ -139,16 +140,18 @@ def regret(frame: pd.DataFrame, ranks: np.ndarray) -> float:
 
 
 def reliability(lean: pd.DataFrame, task: str, steps: int, form: str) -> None:
-    print(f"\n## Reliability on {task}: drawn configurations, 2 seeds, {form}\n")
-    print("| steps | configurations | seed-to-seed tau | spread of one run | between configurations |")
-    print("|---" * 5 + "|")
+    print(f"\n## Reliability on {task}: drawn configurations, {form}\n")
+    print("| steps | configurations | seeds | seed-to-seed tau | spread of one run | between configurations |")
+    print("|---" * 6 + "|")
     for rung in sorted(lean[lean.task == task].steps.unique()):
         at = lean[(lean.task == task) & (lean.steps == rung) & lean.preset.isna()].pivot_table(
             index="key", columns="seed", values="score")
-        if {0, 1} <= set(at) and len(both := at[[0, 1]].dropna()) > 2:
-            a, b = both[0].to_numpy(), both[1].to_numpy()
-            print(f"| {rung} | {len(both)} | {with_interval(_tau, a, b)} | {np.sqrt(((a - b)**2).mean() / 2):.4f} | "
-                  f"{(a + b).std() / 2:.4f} |")
+        for seeds in combinations(sorted(at), 2):
+            both = at[list(seeds)].dropna()
+            if len(both) > 2:
+                a, b = (both[seed].to_numpy() for seed in seeds)
+                print(f"| {rung} | {len(both)} | {seeds[0]}, {seeds[1]} | {with_interval(_tau, a, b)} | "
+                      f"{(a - b).std() / 2**0.5:.4f} | {(a + b).std() / 2:.4f} |")
     presets = lean[(lean.task == task) & (lean.steps == steps) & (lean.seed == 0)].dropna(subset="preset")
     if len(presets):
         presets = presets.set_index("preset").loc[list(PRESETS)]
@@ -197,8 +200,10 @@ def main() -> None:
     args = parser.parse_args()
     bench = read_bench()
     proxies, alone = (bench[bench.recipe == recipe] for recipe in (RECIPE, ALONE))
-    reliability(proxies, args.task, args.steps, "from their parent")
-    reliability(alone[alone.branches == 0], args.task, 2 * args.steps, "from random weights")
+    reliability(proxies, args.task, args.steps, "each seed from a parent of its own")
+    one = pd.concat([proxies[proxies.seed == 0], bench[bench.recipe == ONE_PARENT]])
+    reliability(one[one.preset.isna()], args.task, args.steps, "both seeds from one parent")
+    reliability(alone[(alone.branches == 0) & alone.preset.isna()], args.task, 2 * args.steps, "from random weights")
     forms(alone, args.task, 2 * args.steps)
 
     alone = alone[alone.branches == 0]
@@ -206,9 +211,7 @@ def main() -> None:
         index="key", columns="seed", values="score")
     configs = {row.key: FastViTConfig.from_dict(row.config) for row in bench.itertuples()}
     rows = short_rows(args.task, args.steps)
-    # A long run goes on from the short run of its seed: those of seed 1 judge the runs of others on the same task.
-    judged = runs.drop(columns=1, errors="ignore") if args.task == args.truth else runs
-    frame = pd.DataFrame({"truth": judged.mean(axis=1)})
+    frame = pd.DataFrame({"truth": runs.mean(axis=1)})
     for own, form, most in ((proxies, "", args.steps), (alone, " from random weights", 2 * args.steps)):
         own = own[(own.task == args.task) & (own.seed == 1) & (own.steps <= most)]
         short = own.pivot_table(index="key", columns="steps", values="score")
@@ -216,7 +219,7 @@ def main() -> None:
     frame = frame.dropna(axis=1)  # what only some were trained for is left out
     frame["config"] = [configs[key] for key in frame.index]
     frame["latency_ms"] = latency_of(frame["config"].tolist())
-    counts = judged.loc[frame.index].notna().sum(axis=1).value_counts()
+    counts = runs.loc[frame.index].notna().sum(axis=1).value_counts()
     trained = len({row.config for row in rows})
     print(f"\n## Validity: {args.steps} steps on {args.task} against {args.long} steps on {args.truth}\n")
     print(f"{len(frame)} drawn configurations ({', '.join(f'{n} with {seeds} seeds' for seeds, n in counts.items())}); "
@@ -224,13 +227,15 @@ def main() -> None:
     validity(frame, estimators(frame, rows, args.steps, args.truth))
 
     print("\n## Ceiling\n")
-    pair = runs[[0, 1]].dropna() if 1 in runs else runs.iloc[:0]
-    if len(pair) >= 2 * BINS:
-        a, b = pair[0].to_numpy(), pair[1].to_numpy()
-        top = np.argsort(-(a + b))[:max(3, len(pair) // 10)]
-        bins = pd.qcut(latency_of([configs[key] for key in pair.index]), BINS, labels=False)
-        print(f"seed-to-seed tau of the long runs: {with_interval(_tau, a, b)}, inside latency bins "
-              f"{with_interval(pairs_tau, a, b, bins)}; in the top tenth ({len(top)}): {_tau(a[top], b[top]):+.2f}")
+    whole = runs.dropna() if len(runs.dropna()) >= 2 * BINS else runs.dropna(thresh=2).dropna(axis=1)
+    if whole.shape[1] > 1 and len(whole) >= 2 * BINS:
+        seeds = whole.to_numpy().T
+        top = np.argsort(-seeds.sum(0))[:max(3, len(whole) // 10)]
+        bins = pd.qcut(latency_of([configs[key] for key in whole.index]), BINS, labels=False)
+        print(f"{len(whole)} configurations, {len(seeds)} seeds: seed-to-seed tau of the long runs "
+              f"{with_interval(seed_to_seed, *seeds, np.zeros(len(whole)))}, inside latency bins "
+              f"{with_interval(seed_to_seed, *seeds, bins)}; in the top tenth ({len(top)}): "
+              f"{seed_to_seed(*seeds[:, top], np.zeros(len(top))):+.2f}")
     else:
         print("needs long runs of two seeds: python -m nas.bench make --task " + args.truth + " --seeds 1")
 
@@ -239,6 +244,12 @@ def main() -> None:
     print({name: round(value, 3) for name, value in leave_out(single, args.steps).items()})
     front = pareto(frame["latency_ms"], frame["truth"])
     print(f"\n{len(front)} of {len(frame)} configurations are on the long runs' front")
+
+
+def seed_to_seed(*columns: np.ndarray) -> float:
+    """The mean tau of any two seeds' scores, inside the bins that the last of `columns` holds."""
+    *seeds, bins = columns
+    return float(np.mean([pairs_tau(a, b, bins) for a, b in combinations(seeds, 2)]))
 
 
 def _tau(a: np.ndarray, b: np.ndarray) -> float:

@@ -169,19 +169,25 @@ def measure_again(run: Run, chosen: Sequence[TrialRecord]) -> None:
 
 
 def update_posterior(run: Run) -> None:
-    """Fit the surrogate to every trial and keep its posterior with the study, unless there are too few."""
+    """Fit the surrogate to every trial and keep its posterior with the study, unless there are too few.
+
+    Its standard deviation holds the parent's chance: from the spread between parents where runs from several are
+    known, and else by what FastViT-Bench says of it.
+    """
     from nas.horizon import population, standing
     from nas.surrogate import Surrogate, evidence, shipped_evidence
 
     records = run.records()
     steps = run.meta["steps"]
-    model = Surrogate(steps, seed=run.meta["seed"]).fit(
-        [*shipped_evidence(run.meta["task_fingerprint"]), *evidence(records)])
+    shipped = shipped_evidence(run.meta["task_fingerprint"])
+    model = Surrogate(steps, seed=run.meta["seed"]).fit([*shipped, *evidence(records)])
     if not model.ready:
         return
+    unseen = 0.0 if shipped or any(r.confirmed for r in records) else model.parent_sd
     known = [r for r in records if r.config and r.scores and r.outcome in ("complete", "stopped_early")]
     configs = [r.architecture for r in known]
-    values = np.column_stack([*model.predict(configs), standing(model, configs, population())]).round(5).tolist()
+    mean, sd = model.predict(configs)
+    values = np.column_stack([mean, np.hypot(sd, unseen), standing(model, configs, population())]).round(5).tolist()
     run.set_attr(POSTERIOR_ATTR, {"steps": steps, "noise_sd": round(model.noise_sd, 5), "trials": {
         str(record.trial): value for record, value in zip(known, values, strict=True)}})
 

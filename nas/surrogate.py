@@ -24,6 +24,7 @@ from nas.levels import levels
 MIN_ROWS = 8
 MAX_ROWS = 600  # fitting is cubic in them
 SIZE_RESOLUTION = 64
+PARENT_SHARE = 0.1  # of the variance between configurations: what another parent changes (docs/LOG.md)
 
 
 def encode(config: FastViTConfig) -> np.ndarray:
@@ -169,6 +170,11 @@ class Surrogate:
     def noise_sd(self) -> float:
         """Spread of one run about the noise-free score, as the process estimates it."""
         return self._scales[self.steps][1] * math.sqrt(self._noise)
+
+    @property
+    def parent_sd(self) -> float:
+        """Spread of one configuration's score over parents, which runs that all start from one parent cannot tell."""
+        return self._scales[self.steps][1] * math.sqrt(PARENT_SHARE)
 
     def _row(self, config: FastViTConfig, steps: int) -> tuple[float, ...]:
         return *_described(config), math.log2(steps / self.steps) / 2

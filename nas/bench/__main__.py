@@ -32,7 +32,7 @@ def make(args: argparse.Namespace) -> None:
     steps = sorted(int(part) for part in args.steps.split(","))
     seeds = [int(part) for part in args.seeds.split(",")]
     task = load_task(args.task)
-    recipe, suffix = (ALONE, "") if args.alone or args.branches else (RECIPE, "-p")
+    recipe, suffix = (ALONE, "") if args.alone or args.branches else (RECIPE, f"-r{RECIPE}")
     locks = cache_folder("bench")
     named: list[tuple[str | None, FastViTConfig]] = list(PRESETS.items()) if args.presets else [
         (None, config) for config in bench_configs(args.configs)]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Of the training and its score: whoever changes what a score is raises it, and old scores are not mixed in.
 ALONE = 2  # from random weights: parents, and the long runs of FastViT-Bench
+ONE_PARENT = 3  # as RECIPE, but all seeds from the parent of seed 0: what two runs from one parent share
 RECIPE = 4  # from a slice of a trained parent, another one for each seed (nas/proxy/parent.py)
 RUNGS = (30, 60, 120)  # training steps after which a trial is scored, and may end
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
 
 from fastvit import PRESETS
-from nas.confirm import SEEDS, fell_off, finalists, fold, movement
+from fastvit.cost import cost
+from nas.confirm import SEEDS, fell_off, finalists, fold, movement, update_posterior
 from nas.data import load_task
 from nas.launch import to_confirm
 from nas.levels import levels, shipped_levels
 from nas.run import TrialRecord
+from space import SearchSpace
 
 
 def record(trial: int, ms: float, score: float, **more: object) -> TrialRecord:
@@ -95,6 +101,32 @@ def test_the_posterior_is_shown_until_a_trial_is_confirmed() -> None:
     found = fold([record(0, 1.0, 0.9), record(1, 1.0, 0.8), *seeds_of(1, 0.8, 0.8)], attrs)
     assert found[0].estimate == (0.75, 0.02, "posterior")
     assert found[1].estimate[2] == "confirmed"
+
+
+def test_what_one_parent_cannot_tell_is_part_of_the_posterior() -> None:
+    """On images of one's own, until something is trained again from other parents."""
+    class Kept:
+        def __init__(self, fingerprint: str, records: list[TrialRecord]) -> None:
+            self.meta = {"task_fingerprint": fingerprint, "steps": 120, "seed": 0}
+            self.records = lambda: records
+            self.kept: dict[str, Any] = {}
+
+        def set_attr(self, name: str, value: dict[str, Any]) -> None:
+            self.kept = value
+
+    rng = np.random.default_rng(0)
+    space, own = SearchSpace.load("default"), []
+    for at in range(12):
+        config = space.sample(rng)
+        own.append(replace(record(at, 1.0, 0.5), config=config.to_dict(), config_key=config.key(),
+                           scores=rungs(0.3 + 0.1 * np.log(cost(config, 64).gmacs / 0.03))))
+    confirmed = [replace(own[0], confirmed={"runs": [{"scores": own[0].scores}] * 3}), *own[1:]]
+    sds = []
+    for records in (own, confirmed):
+        update_posterior(run := Kept("of-a-folder", records))  # type: ignore[arg-type]
+        sds.append(np.mean([values[1] for values in run.kept["trials"].values()]))
+    spread = np.std([r.scores[-1]["score"] for r in own])
+    assert sds[0] >= 0.3 * spread > sds[1]
 
 
 def test_finalists_are_the_open_points_of_the_front() -> None:
