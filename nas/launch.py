@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fastvit.presets import PRESETS
-from nas.confirm import FINALISTS, SHARE, Confirmation, parents_seconds
+from nas.confirm import FINALISTS, SHARE, Confirmation, parents_seconds, update_posterior
 from nas.errors import Failure, UsageError
 from nas.pool import Pool
 from nas.reach import reach
@@ -211,6 +211,9 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
         with contextlib.suppress(Failure, OSError):  # a storage that is gone is what ended the run
             pool.kill()
             run.update(state=state, elapsed_s=earlier + time.monotonic() - begun, launcher_pid=None)
+    if run.meta.get("confirming") != "done":  # else it was brought up to date before the last round
+        with contextlib.suppress(Failure, OSError):
+            update_posterior(run)
     front = write_report(run)
     print(json.dumps(front) if args.json else front_table(front))
     return _closing_words(run, front, signals, confirmation)

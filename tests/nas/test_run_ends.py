@@ -227,7 +227,7 @@ def test_what_the_parent_took_does_not_end_a_search(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("nas.worker.NOTICED_S", 0.1)
     made = begin(tmp_path / "run", 0)
     stand_in = StandIn(made, measure_s=0, rung_s=0)
-    monkeypatch.setattr(stand_in, "prepare", lambda: time.sleep(0.2))
+    monkeypatch.setattr(stand_in, "prepare", lambda seed: time.sleep(0.2))
     worker = Worker(made, "one", stand_in)
     worker.run_trial(worker.study.ask())
     [record] = made.records()
