@@ -4,9 +4,10 @@
 
 Everything is read from FastViT-Bench (nas/bench/), so that it repeats in a minute; `python -m nas.bench make` extends
 the table. Truth is what runs of many steps from random weights score on a task that no short run saw, or, with
-`--truth builtin`, on the same task. Whatever is fitted is judged on
-configurations that it was not fitted to (leave-one-out). Ranks are Kendall's tau-b; "inside bins" compares only pairs
-of configurations in the same bin of latency; intervals are 95 % bootstraps over configurations.
+`--truth builtin`, on the same task, where a part of the truth of short runs from random weights is how they went on
+themselves, which favours them. Whatever is fitted is judged on configurations that it was not fitted to
+(leave-one-out). Ranks are Kendall's tau-b; "inside bins" compares only pairs of configurations in the same bin of
+latency; intervals are 95 % bootstraps over configurations.
 """
 
 from __future__ import annotations

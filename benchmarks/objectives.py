@@ -11,7 +11,7 @@ from fastvit import FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import lean_rows
 from nas.proxy import RECIPE, RUNGS
-from nas.surrogate import encode, size_features
+from nas.surrogate import bench_evidence, encode, size_features
 
 STEPS = RUNGS[-1]
 MEASURE_S = 1.5  # a measurement, converting included
@@ -41,12 +41,12 @@ def _replay() -> Callable[[FastViTConfig, int], float]:
     """Extremely randomised trees over FastViT-Bench's short runs, one forest a rung."""
     from sklearn.ensemble import ExtraTreesRegressor
 
-    rows = [row for row in lean_rows(RECIPE) if row["task"] == "builtin"]
+    rows = bench_evidence([row for row in lean_rows(RECIPE) if row["task"] == "builtin"])
     forests = {}
     for rung in RUNGS:
-        own = [row for row in rows if row["steps"] == rung]
-        x = np.array([features(FastViTConfig.from_dict(row["config"])) for row in own])
-        forests[rung] = ExtraTreesRegressor(200, min_samples_leaf=2, random_state=0).fit(x, [r["score"] for r in own])
+        own = [row for row in rows if row.steps == rung]
+        x = np.array([features(row.config) for row in own])
+        forests[rung] = ExtraTreesRegressor(200, min_samples_leaf=2, random_state=0).fit(x, [r.score for r in own])
     return lambda config, steps: float(forests[steps].predict([features(config)])[0])
 
 
