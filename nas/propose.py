@@ -1,4 +1,4 @@
-"""Which configuration to try next: surrogate-assisted proposals, after a few random ones within reach of the budget.
+"""Which configuration to try next: surrogate-assisted proposals, after a few drawn ones where nothing is known yet.
 
 As in LINAS (Cummings et al., 2022), thousands of cheap predictions stand before one expensive evaluation:
 candidates are bred from the front and from the space, and the one that is expected to add most hypervolume, by the
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from fastvit.config import FastViTConfig
+from fastvit.cost import cost
 from nas.front import pareto
-from nas.surrogate import Evidence, Surrogate, evidence
+from nas.surrogate import SIZE_RESOLUTION, Evidence, Surrogate, evidence
 from space import SearchSpace
 
-STARTUP_TRIALS = 8  # at random within reach of the budget, before the surrogate decides
+STARTUP_TRIALS = 8  # drawn within reach of the budget before the surrogate decides, where nothing ships that it knows
 CANDIDATES = 100  # bred for each proposal
 KEPT = 100  # the best candidates of the proposal before, which compete again
 REFIT_AT = 1.25  # times the scored trials of the fit before, the surrogate's own parameters are fitted again
@@ -25,6 +26,7 @@ MOST_ROWS = 300  # scores that the surrogate is fitted to: with more of them, th
 _RANDOM_SHARE = 0.3
 _LONGEST_WALK = 4
 _DRAWS, _TRIED = 3000, 60
+_TRIED_WARM, _NEAREST = 300, 10
 
 # Of a standard normal distribution: expectations by Gauss-Hermite quadrature.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
@@ -64,15 +66,24 @@ class Proposer:
         Of some, the one nearest to a latency drawn evenly in the logarithm from a fifth of the budget up: a front
         has a fast end too, and few configurations of a space are small.
         """
+        return next(iter(self._near(predict_ms, known, _TRIED)), None)
+
+    def warm_start(self, predict_ms: Predict, known: set[str]) -> FastViTConfig | None:
+        """As `random`, but of several near that latency the one with most activations: of what is known without
+        training, what says most of long training at equal latency (docs/LOG.md)."""
+        near = self._near(predict_ms, known, _TRIED_WARM)[:_NEAREST]
+        return max(near, key=lambda config: cost(config, SIZE_RESOLUTION).activations_m, default=None)
+
+    def _near(self, predict_ms: Predict, known: set[str], tried: int) -> list[FastViTConfig]:
+        """Of `tried` random configurations those within the budget, the nearest to a drawn latency first."""
         target = np.log(self.budget_ms) + self.rng.uniform(np.log(0.2), 0.0)
-        for _ in range(_DRAWS // _TRIED):
-            configs = [self.space.sample(self.rng) for _ in range(_TRIED)]
+        for _ in range(_DRAWS // tried):
+            configs = [self.space.sample(self.rng) for _ in range(tried)]
             ms = predict_ms(configs)
-            near = [(abs(np.log(found) - target), index) for index, found in enumerate(ms)
-                    if found <= self.budget_ms and configs[index].key() not in known]
-            if near:
-                return configs[min(near)[1]]
-        return None
+            if near := sorted((abs(np.log(found) - target), index) for index, found in enumerate(ms)
+                              if found <= self.budget_ms and configs[index].key() not in known):
+                return [configs[index] for _, index in near]
+        return []
 
     def next(self, records: Sequence[Any], predict_ms: Predict) -> FastViTConfig | None:
         """The next configuration, or None when nothing within the budget is left to propose."""
@@ -81,14 +92,14 @@ class Proposer:
                   and r.latency_ms <= self.budget_ms]
         begun = sum(r.outcome in ("complete", "stopped_early", "running") and not (r.preset or r.anchor)
                     for r in records)
-        if begun < STARTUP_TRIALS:
-            return self.random(predict_ms, known)
+        if begun < STARTUP_TRIALS and not self.prior:
+            return self.warm_start(predict_ms, known)
         refit = len(scored) >= REFIT_AT * self._fitted_to
         self.surrogate.fit([*self.prior, *evidence(records)], optimize=refit)
         if refit:
             self._fitted_to = len(scored)
         if not self.surrogate.ready or not scored:
-            return self.random(predict_ms, known)
+            return self.warm_start(predict_ms, known)
         # What others are at counts as if it had ended as expected, so that workers do not all try the same corner.
         others = [r for r in records if r.outcome == "running" and r.config and not r.scores]
         configs = [r.architecture for r in (*scored, *others)]

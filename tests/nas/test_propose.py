@@ -13,6 +13,7 @@ from fastvit.cost import cost
 from nas.front import hypervolume
 from nas.propose import STARTUP_TRIALS, Proposer, gains
 from nas.record import TrialRecord
+from nas.surrogate import Evidence
 from space import SearchSpace
 from tests.nas.test_surrogate import truth
 
@@ -49,6 +50,27 @@ def test_gains_are_differences_of_hypervolume() -> None:
         after = [hypervolume([*front_ms, m], [*front_score, s], budget_ms=2, score_floor=0)
                  for m, s in zip(ms, score, strict=True)]
         assert gains(ms, score, front_ms, front_score, 2.0, 0.0) / 2 == pytest.approx(np.array(after) - before)
+
+
+def test_a_warm_start_has_more_activations_at_the_same_latency() -> None:
+    proposer = Proposer(SPACE, 240, BUDGET_MS, np.random.default_rng(0))
+
+    def beyond_latency(configs: Sequence[FastViTConfig | None]) -> float:
+        return float(np.mean([np.log(cost(c, 64).activations_m / latency_ms([c])[0]) for c in configs if c]))
+
+    warm = [proposer.warm_start(latency_ms, set()) for _ in range(10)]
+    assert all(config and latency_ms([config])[0] <= BUDGET_MS for config in warm)
+    assert beyond_latency(warm) > beyond_latency([proposer.random(latency_ms, set()) for _ in range(10)]) + 0.1
+
+
+def test_what_ships_takes_the_place_of_a_warm_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    proposer, records = begun(2)
+    monkeypatch.setattr(proposer, "warm_start", lambda *args: None)
+    assert proposer.next(records, latency_ms) is None
+    rng = np.random.default_rng(0)
+    proposer.prior = [Evidence(config, 240, truth(config)) for config in (SPACE.sample(rng) for _ in range(20))]
+    assert proposer.next(records, latency_ms) is not None
+    assert proposer.next([], latency_ms) is None, "without a front there is nothing to add to"
 
 
 def test_proposals_beat_chance_and_stay_within_the_budget() -> None:
