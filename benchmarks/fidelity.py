@@ -213,8 +213,8 @@ def main() -> None:
     configs = {row.key: FastViTConfig.from_dict(row.config) for row in bench.itertuples()}
     rows = short_rows(args.task, args.steps)
     frame = pd.DataFrame({"truth": runs.mean(axis=1)})
-    for own, form, most in ((proxies, "", args.steps), (alone, " from random weights", 2 * args.steps)):
-        own = own[(own.task == args.task) & (own.seed == 1) & (own.steps <= most)]
+    for own, seed, form, most in ((proxies, 0, "", args.steps), (alone, 1, " from random weights", 2 * args.steps)):
+        own = own[(own.task == args.task) & (own.seed == seed) & (own.steps <= most)]
         short = own.pivot_table(index="key", columns="steps", values="score")
         frame = frame.join(short.rename(columns=lambda steps, form=form: f"one run{form}, {steps} steps"))
     frame = frame.dropna(axis=1)  # what only some were trained for is left out
