@@ -246,9 +246,12 @@ class Run:
             UsageError: the journal is damaged.
         """
         from nas.confirm import fold
+        from nas.proxy import RECIPE
 
+        # What ships says nothing of the levels of another recipe's seeds.
+        images = self.meta.get("task_fingerprint", "") if self.meta.get("recipe") == RECIPE else ""
         every = self.all_records()
-        return fold(every, self.attrs(), self.meta.get("task_fingerprint", "")) if every else []
+        return fold(every, self.attrs(), images) if every else []
 
     def all_records(self) -> list[TrialRecord]:
         """Every trial so far, in order, those that confirm another one among them.

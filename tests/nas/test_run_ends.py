@@ -294,6 +294,16 @@ def test_a_run_of_an_older_version_opens_and_one_of_a_newer_does_not(run: Path, 
         Run.open(old)
 
 
+def test_seeds_of_another_recipe_are_not_brought_to_todays_levels(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr("nas.confirm.fold", lambda every, attrs, images: seen.append(images) or every)
+    opened = Run.open(run)
+    for recipe in (opened.meta["recipe"], opened.meta["recipe"] - 1):
+        opened.meta["recipe"] = recipe
+        opened.records()
+    assert seen == [opened.meta["task_fingerprint"], ""]
+
+
 def test_scores_of_another_recipe_are_not_added_to(run: Path) -> None:
     from nas.evaluation import Real
 
