@@ -228,7 +228,7 @@ def main() -> None:
     validity(frame, estimators(frame, rows, args.steps, args.truth))
 
     print("\n## Ceiling\n")
-    whole = runs.dropna() if len(runs.dropna()) >= 2 * BINS else runs.dropna(thresh=2).dropna(axis=1)
+    whole = runs.dropna(axis=1, thresh=2 * BINS).dropna()  # without a seed that only few have
     if whole.shape[1] > 1 and len(whole) >= 2 * BINS:
         seeds = whole.to_numpy().T
         top = np.argsort(-seeds.sum(0))[:max(3, len(whole) // 10)]

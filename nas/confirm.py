@@ -64,11 +64,10 @@ def fold(records: Sequence[TrialRecord], attrs: Mapping[str, Any], fingerprint: 
 
 def _levels(records: Sequence[TrialRecord], further: Mapping[int, Sequence[TrialRecord]], fingerprint: str) -> Level:
     """Of every further seed, by what ships for these images, or else by the presets that were trained with it."""
-    first = next((r.seed for r in records if r.confirms is None and r.seed is not None), 0)
     if not further:
         return {}
-    known = [(record.trial, run.seed, rung["step"], rung["score"])
-             for record in records if record.preset and record.score is not None
+    first = next((r.seed for r in records if r.confirms is None and r.seed is not None), 0)
+    known = [(record.trial, run.seed, rung["step"], rung["score"]) for record in references(records)
              for run in (record, *further.get(record.trial, ())) for rung in run.scores]
     return levels(known, first) | shipped_levels(fingerprint, first)
 
@@ -257,7 +256,7 @@ class Confirmation:
             self.run.update(confirming="done")
             return ""
         self.rounds += 1
-        enqueue(self.run, [*beside, *(r for r in chosen if r not in beside)])
+        enqueue(self.run, list({r.trial: r for r in (*beside, *chosen)}.values()))
         self.measuring = threading.Thread(target=self._measure, args=(chosen,), daemon=True)
         self.measuring.start()
         self.run.update(confirming="now")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,12 @@ def shipped_levels(task_fingerprint: str, first: Seed) -> Level:
     """As the runs of FastViT-Bench on exactly these images have them; empty for images of one's own."""
     from nas.bench.table import rows_of
 
-    return levels([(row["key"], row["seed"], row["steps"], row["score"]) for row in rows_of(task_fingerprint)], first)
+    return bench_levels(rows_of(task_fingerprint), first)
+
+
+def bench_levels(rows: Iterable[dict[str, Any]], first: Seed) -> Level:
+    """As rows of FastViT-Bench, of one recipe and task, have them."""
+    return levels([(row["key"], row["seed"], row["steps"], row["score"]) for row in rows], first)
 
 
 def levels(scores: Iterable[tuple[Hashable, Seed, int, float]], first: Seed) -> Level:

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
-from nas.levels import levels
+from nas.levels import bench_levels
 
 MIN_ROWS = 8
 MAX_ROWS = 600  # fitting is cubic in them
@@ -81,8 +81,7 @@ def shipped_evidence(task_fingerprint: str) -> list[Evidence]:
 
 def bench_evidence(rows: Sequence[dict[str, Any]]) -> list[Evidence]:
     """Rows of FastViT-Bench, of one recipe and task, on the level of their first seed; without the presets."""
-    level = levels([(row["key"], row["seed"], row["steps"], row["score"]) for row in rows],
-                   min((row["seed"] for row in rows), default=0))
+    level = bench_levels(rows, min((row["seed"] for row in rows), default=0))
     return [Evidence(FastViTConfig.from_dict(row["config"]), row["steps"],
                      row["score"] - level.get((row["seed"], row["steps"]), 0.0), row["score_sd"])
             for row in rows if not row["preset"]]
