@@ -15,7 +15,7 @@ import torch
 from common import shown, side_by_side, training_step
 
 from fastvit import PRESETS, FastViT, FastViTConfig
-from nas.latency.protocol import Calls
+from nas.latency.runtime import Calls
 
 
 def step(config: FastViTConfig, image: torch.Tensor) -> Callable[[], None]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from nas.latency.protocol import Calls, Session
-from nas.latency.session import interleave, precise
+from nas.latency.protocols import interleave, precise
+from nas.latency.runtime import Calls, Session
 
 
 def eager(model: torch.nn.Module, image: torch.Tensor) -> Calls:

@@ -28,12 +28,12 @@ from tqdm import tqdm
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import lean_rows, read_bench
-from nas.front import pareto
-from nas.horizon import features, fit_law, pairs, standing
+from nas.estimate.long_run import features, fit_law, pairs, standing
+from nas.estimate.surrogate import Evidence, Surrogate, bench_evidence, encode, leave_out, size_features
 from nas.latency import measure
 from nas.proxy import ALONE, ONE_PARENT, RECIPE
 from nas.proxy.zero_cost import sign_codes, synflow
-from nas.surrogate import Evidence, Surrogate, bench_evidence, encode, leave_out, size_features
+from nas.search.pareto import pareto
 
 BINS = 5
 RESAMPLES = 2000

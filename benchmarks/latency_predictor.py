@@ -19,10 +19,10 @@ from scipy.stats import kendalltau
 
 from fastvit import FastViTConfig
 from nas.latency import measure
-from nas.latency.calibrate import calibrate, nulls
+from nas.latency.calibration import calibrate, nulls
 from nas.latency.devices import runtime
 from nas.latency.predictor import LEAST, Predictor
-from nas.latency.protocol import Setting
+from nas.latency.runtime import Setting
 from space import SearchSpace
 
 

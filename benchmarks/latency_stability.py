@@ -21,8 +21,8 @@ import numpy as np
 from fastvit import PRESETS, FastViTConfig
 from nas.latency import measure
 from nas.latency.process import BENCH
-from nas.latency.protocol import Setting
 from nas.latency.reference import ROOT, stored_unit
+from nas.latency.runtime import Setting
 
 _T8 = PRESETS["t8"]
 NETWORKS: dict[str, FastViTConfig] = {

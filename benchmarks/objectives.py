@@ -10,8 +10,8 @@ import numpy as np
 from fastvit import FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import lean_rows
+from nas.estimate.surrogate import bench_evidence, encode, size_features
 from nas.proxy import RECIPE, RUNGS
-from nas.surrogate import bench_evidence, encode, size_features
 
 STEPS = RUNGS[-1]
 MEASURE_S = 1.5  # a measurement, converting included

@@ -20,11 +20,11 @@ from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import read_bench
 from nas.data import Task, load_task
+from nas.estimate.surrogate import Surrogate, encode, shipped_evidence, size_features
 from nas.files import cache_folder
 from nas.latency.predictor import Predictor, Setting
 from nas.proxy import ALONE, RUNGS
 from nas.proxy.train import Trainer
-from nas.surrogate import Surrogate, encode, shipped_evidence, size_features
 from space import SearchSpace
 
 STEPS, RESOLUTION, NEAR = RUNGS[-1], 64, 0.05

@@ -26,7 +26,7 @@ from torch import nn
 from fastvit import PRESETS, FastViT, FastViTConfig
 from fastvit.timm import expressible_in_timm
 from nas.data import Task, load_task
-from nas.latency.protocol import Calls
+from nas.latency.runtime import Calls
 from nas.proxy.net import proxy_config
 from nas.proxy.train import BATCH, Trainer
 

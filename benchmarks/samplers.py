@@ -25,12 +25,12 @@ from objectives import MEASURE_S, RUNGS, STEPS, Objective, Step, latency_ms, sec
 
 from fastvit import FastViTConfig
 from nas.data import load_task
-from nas.front import hypervolume, pareto
-from nas.propose import Proposer
-from nas.run import TrialRecord
-from nas.stopping import dominated
-from nas.surrogate import Evidence, shipped_evidence
-from nas.worker import sampler
+from nas.estimate.surrogate import Evidence, shipped_evidence
+from nas.runs.run import TrialRecord
+from nas.search.early_stopping import dominated
+from nas.search.pareto import hypervolume, pareto
+from nas.search.proposer import Proposer
+from nas.workers.worker import sampler
 from space import SearchSpace
 
 SPACE = SearchSpace.load("default")

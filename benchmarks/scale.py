@@ -36,7 +36,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from nas.run import Run  # noqa: E402
+from nas.runs.run import Run  # noqa: E402
 from space import SearchSpace  # noqa: E402
 from tests.nas import services  # noqa: E402
 
@@ -51,7 +51,7 @@ RUNG = {"step": 60, "score": 0.5, "score_sd": 0.01, "seconds": 3.0}
 
 
 def one_trial(run: Run, rng: np.random.Generator, name: str) -> None:
-    """Everything that nas/worker.py asks of the storage for one trial."""
+    """Everything that nas/workers/worker.py asks of the storage for one trial."""
     config = SPACE.sample(rng)
     run.told_to_stop()
     run.records()
@@ -115,7 +115,7 @@ def child(path: str, threads: int, seconds: float, number: int) -> None:
 
 
 def said(error: BaseException) -> str:
-    from nas.storage import first_line
+    from nas.runs.storage import first_line
 
     return f"{type(error).__name__}: {first_line(error)}"[:160]
 
@@ -198,9 +198,9 @@ def scaling(kind: str, workers: list[int], seconds: float) -> None:
 
 
 def overhead(trials: int) -> None:
-    from nas.worker import Worker
+    from nas.workers.worker import Worker
     from tests.nas.stand_in import StandIn
-    from tests.nas.test_kill import begin
+    from tests.nas.workers.test_kill import begin
 
     class Clocked(StandIn):
         """Notes the process's CPU seconds at each measurement: between two of them lies one whole trial."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
-from nas.run import TrialRecord
+from nas.runs.run import TrialRecord
 
 
 @dataclass(frozen=True)

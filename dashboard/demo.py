@@ -21,7 +21,7 @@ import numpy as np
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from fastvit.presets import PRESETS
-from nas.run import Run
+from nas.runs.run import Run
 from space import SearchSpace
 
 if TYPE_CHECKING:
@@ -180,18 +180,18 @@ def make(path: Path, trials: int = 60, *, budget_ms: float = 1.5, seed: int = 0,
 
 
 def confirm(run: Run, space: SearchSpace, count: int, rng: np.random.Generator) -> None:
-    """What nas.confirm does at the end of a search: more seeds for the finalists, latencies side by side."""
-    from nas import confirm
+    """What nas.search.confirmation does at the end of a search: more seeds for the finalists, latencies side by side."""
+    from nas.search import confirmation
 
-    chosen = confirm.finalists(run.records(), run.meta["budget_ms"], count)
-    confirm.enqueue(run, chosen)
-    for _ in confirm.waiting_trials(run):
+    chosen = confirmation.finalists(run.records(), run.meta["budget_ms"], count)
+    confirmation.enqueue(run, chosen)
+    for _ in confirmation.waiting_trials(run):
         trial = run.study.ask()
         config = FastViTConfig.from_dict(trial.user_attrs["config"])
         record = evaluate(config, run.meta["budget_ms"], rng, anchor=True)
         trial.set_user_attr("record", record)
         run.study.tell(trial, [record["latency"]["latency_ms"], record["score"]])
-    run.study.set_user_attr(confirm.LATENCY_ATTR, {
+    run.study.set_user_attr(confirmation.LATENCY_ATTR, {
         r.config_key: measurement(FastViTConfig.from_dict(r.config or {}), rng) for r in chosen})
 
 
@@ -222,7 +222,7 @@ def _at(logs: list[dict[str, Any]], clock: datetime.datetime) -> None:
 
 def add(study: optuna.Study, space: SearchSpace, config: FastViTConfig, budget_ms: float, rng: np.random.Generator,
         *, preset: str | None = None, fails: bool = False) -> None:
-    """One more trial, asked for and told as nas.worker does."""
+    """One more trial, asked for and told as nas.workers.worker does."""
     from optuna.trial import TrialState
 
     study.enqueue_trial(space.encode(config), user_attrs={"preset": preset} if preset else None)

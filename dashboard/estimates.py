@@ -25,13 +25,13 @@ def _phone(configs: Sequence[FastViTConfig], _: Sequence[float | None]) -> list[
 
 
 def _top1(configs: Sequence[FastViTConfig], _: Sequence[float | None]) -> list[Interval]:
-    from nas.imagenet import estimated_top1
+    from nas.estimate.imagenet import estimated_top1
 
     return estimated_top1(configs)
 
 
 def _long_run(configs: Sequence[FastViTConfig], standings: Sequence[float | None]) -> list[Interval]:
-    from nas.horizon import estimated_long_run
+    from nas.estimate.long_run import estimated_long_run
 
     return estimated_long_run(configs, standings)
 

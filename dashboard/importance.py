@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastvit.config import FastViTConfig
-from nas.run import TrialRecord
+from nas.runs.run import TrialRecord
 from space import SearchSpace
 
 AT_LEAST, AT_MOST, FOLDS, REPEATS, SEED = 20, 1500, 5, 5, 0

@@ -18,7 +18,7 @@ from optuna.storages.journal import BaseJournalBackend
 
 from fastvit.presets import PRESETS
 from nas.errors import Failure, UsageError
-from nas.run import OUTCOMES, Run, TrialRecord
+from nas.runs.run import OUTCOMES, Run, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from fastvit.config import FastViTConfig
+from nas.estimate.surrogate import Evidence, Surrogate, evidence, shipped_evidence
 from nas.latency.predictor import Predictor
-from nas.latency.protocol import Setting
+from nas.latency.runtime import Setting
 from nas.latency.size_law import SizeLaw
-from nas.run import TrialRecord
-from nas.surrogate import Evidence, Surrogate, evidence, shipped_evidence
+from nas.runs.run import TrialRecord
 
 FOLDS, MOST = 5, 300  # the latest trials; more cost seconds and say little more
 _NOTHING: dict[str, float | None] = {"latency_ms": None, "latency_sd": None, "score": None, "score_sd": None}

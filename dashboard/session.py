@@ -15,7 +15,7 @@ from dashboard.text import plain
 from fastvit.config import FastViTConfig
 from fastvit.presets import PRESETS
 from nas.errors import UsageError
-from nas.run import TrialRecord
+from nas.runs.run import TrialRecord
 
 
 def root() -> Path:

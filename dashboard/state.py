@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fastvit.presets import PRESETS
-from nas.run import OUTCOMES
+from nas.runs.run import OUTCOMES
 
 # Environment variables through which `search.py dashboard` says what to open.
 ROOT, RUN = "FASTVIT_EXPLORER_ROOT", "FASTVIT_EXPLORER_RUN"

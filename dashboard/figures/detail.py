@@ -10,7 +10,7 @@ import numpy as np
 
 from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, STAGES, VERMILION
 from fastvit.cost import Cost
-from nas.run import TrialRecord
+from nas.runs.run import TrialRecord
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dashboard.figures.front import candidates
 from dashboard.figures.palette import RUNS, plain
 from dashboard.state import OVER
-from nas.front import hypervolume
+from nas.search.pareto import hypervolume
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, log_range, log_ticks, plain
-from nas.front import pareto
+from nas.search.pareto import pareto
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, VERMILION, log_
 from dashboard.figures.thin import thinned
 from dashboard.importance import Importance, Share, label, value_of
 from dashboard.state import TARGETS, Ref
-from nas.run import TrialRecord
+from nas.runs.run import TrialRecord
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

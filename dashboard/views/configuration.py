@@ -15,9 +15,9 @@ from dashboard.state import Ref
 from dashboard.views import parts, what_if
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
+from fastvit.difference import in_words, nearest_preset
 from fastvit.presets import PRESETS
-from nas.difference import in_words, nearest_preset
-from nas.run import TrialRecord
+from nas.runs.run import TrialRecord
 
 _CHART = {"displaylogo": False}
 

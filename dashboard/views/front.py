@@ -16,7 +16,7 @@ from dashboard.figures.thin import MANY
 from dashboard.load import Snapshot
 from dashboard.state import EXTRAS, OVER, X_AXES, Y_AXES, Ref, View
 from dashboard.views import live, parts
-from nas.difference import nearest_preset
+from fastvit.difference import nearest_preset
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -12,9 +12,9 @@ from dashboard import session
 from dashboard.load import Snapshot
 from dashboard.state import Ref
 from dashboard.text import plain as plain
+from fastvit.difference import in_words, nearest_preset
 from fastvit.presets import PRESETS
-from nas.difference import in_words, nearest_preset
-from nas.run import OUTCOMES, TrialRecord
+from nas.runs.run import OUTCOMES, TrialRecord
 
 NUMBER = st.column_config.NumberColumn
 COLUMNS: dict[str, Any] = {

@@ -16,7 +16,7 @@ from dashboard.predict import MOST
 from dashboard.state import TARGETS, Ref
 from dashboard.views import parts
 from nas.latency.predictor import Predictor
-from nas.latency.protocol import Setting
+from nas.latency.runtime import Setting
 from space import SearchSpace
 
 DRAWS, SEED = 1000, 0

@@ -10,7 +10,7 @@ from dashboard.figures.front import refs
 from dashboard.state import MAX_TEXT, Ref
 from dashboard.tables import filtered, reasons, to_csv, to_parquet
 from dashboard.views import parts
-from nas.run import OUTCOMES
+from nas.runs.run import OUTCOMES
 
 SHOWN = ("trial", "outcome", "preset", "latency_ms", "ci_low_ms", "ci_high_ms", "origin", "score", "score_sd",
          "params_m", "gmacs", "confirmed", "steps", "latency_s", "proxy_s", "reason", "words")

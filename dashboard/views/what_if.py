@@ -15,8 +15,8 @@ from dashboard.views.space import space_of
 from dashboard.what_if import changed, choices
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
-from nas.difference import in_words
-from nas.run import Run, TrialRecord
+from fastvit.difference import in_words
+from nas.runs.run import Run, TrialRecord
 from space import SearchSpace
 
 

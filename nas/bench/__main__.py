@@ -83,8 +83,8 @@ def parent(args: argparse.Namespace) -> None:
 
 def pairs(args: argparse.Namespace) -> None:
     """Write what the law of long runs is fitted to, from the table as it is now."""
+    from nas.estimate.long_run import PAIRS, make_pairs
     from nas.files import write_atomic
-    from nas.horizon import PAIRS, make_pairs
 
     rows = [json.dumps(vars(pair) | {"config": pair.config.to_dict()}) for pair in make_pairs()]
     write_atomic(PAIRS, "[\n" + ",\n".join(rows) + "\n]\n")

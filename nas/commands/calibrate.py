@@ -26,9 +26,9 @@ def register(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from nas.errors import UsageError
     from nas.latency import check_device
-    from nas.latency.calibrate import calibrate
+    from nas.latency.calibration import calibrate
     from nas.latency.devices import check_setting, runtime
-    from nas.latency.protocol import Setting
+    from nas.latency.runtime import Setting
     from space import SearchSpace
 
     if not args.seconds > 0:

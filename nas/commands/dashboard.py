@@ -27,7 +27,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def dashboard(args: argparse.Namespace) -> int:
     from nas.errors import UsageError
-    from nas.run import Run
+    from nas.runs.run import Run
 
     if not 1 <= args.port <= 65535:
         raise UsageError(f"--port {args.port}: expected a number from 1 to 65535")

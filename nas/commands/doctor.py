@@ -14,7 +14,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    from nas.doctor import examine
+    from nas.commands.machine_checks import examine
     from nas.latency.devices import canonical
 
     checks = examine(canonical(args.device))

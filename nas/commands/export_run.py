@@ -22,8 +22,8 @@ def export_run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from nas.errors import Failure, UsageError
-    from nas.run import Run
-    from nas.table import write_table
+    from nas.report.table import write_table
+    from nas.runs.run import Run
 
     target = Path(args.to)
     if target.suffix.lower() not in SUFFIXES:

@@ -81,7 +81,7 @@ def _convert_only(args: argparse.Namespace, named: list[tuple[str, Network]]) ->
     """What a device that is missing here can still tell: Core ML's packages convert anywhere, and have a size."""
     from nas.errors import Failure
     from nas.latency.devices import canonical, check_setting, runtime
-    from nas.latency.protocol import Setting
+    from nas.latency.runtime import Setting
 
     if not canonical(args.device).startswith("coreml") or not find_spec("coremltools"):
         return

@@ -18,7 +18,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--data", metavar="DIR",
                      help="an image folder (train/ and val/, or one folder a class), or builtin (default)")
     run.add_argument("--resolution", type=int, metavar="PX", help="input size (default: the task's own)")
-    # Defaults stand in nas.launch.DEFAULTS: with --resume, what is not said is as the run has it.
+    # Defaults stand in nas.workers.launcher.DEFAULTS: with --resume, what is not said is as the run has it.
     run.add_argument("--device", help="where latency is measured (`search.py devices`; default onnxruntime)")
     run.add_argument("--space", help="a shipped space or a TOML file (default: default)")
     run.add_argument("--run", metavar="DIR", help="folder for the run (default: a new one under runs/)")
@@ -92,9 +92,9 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from nas.errors import UsageError
-    from nas.launch import check_limits, launch, start
-    from nas.resume import check_same
-    from nas.run import Run
+    from nas.runs.run import Run
+    from nas.workers.launcher import check_limits, launch, start
+    from nas.workers.resume import check_same
 
     if args.resume and args.run and (Path(args.run) / "run.json").exists():
         check_same(Run.open(args.run, args.storage), args)
@@ -113,7 +113,7 @@ def budgets_of(args: argparse.Namespace) -> list[float]:
         UsageError: not numbers above 0, or both options given.
     """
     from nas.errors import UsageError
-    from nas.launch import check_budget
+    from nas.workers.launcher import check_budget
 
     if args.budgets is None:
         return [] if args.budget_ms is None else [args.budget_ms]
@@ -130,15 +130,15 @@ def budgets_of(args: argparse.Namespace) -> list[float]:
 
 
 def resume(args: argparse.Namespace) -> int:
-    from nas.launch import check_limits, launch
-    from nas.run import Run
+    from nas.runs.run import Run
+    from nas.workers.launcher import check_limits, launch
 
     check_limits(args)
     return launch(Run.open(args.run, args.storage), args)
 
 
 def status(args: argparse.Namespace) -> int:
-    from nas.run import Run
+    from nas.runs.run import Run
 
     found = Run.open(args.run, args.storage).status()
     if args.json:
@@ -153,9 +153,9 @@ def status(args: argparse.Namespace) -> int:
 
 
 def front(args: argparse.Namespace) -> int:
-    from nas.launch import check_budget
-    from nas.report import front_csv, front_table
-    from nas.run import Run
+    from nas.report.printed import front_csv, front_table
+    from nas.runs.run import Run
+    from nas.workers.launcher import check_budget
 
     if args.budget_ms is not None:
         check_budget(args.budget_ms)
@@ -174,9 +174,9 @@ def worker(args: argparse.Namespace) -> int:
 
     # Before torch reads it; the launcher of several workers sets what each of them gets.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from nas.evaluation import Real
-    from nas.run import Run
-    from nas.worker import work
+    from nas.runs.run import Run
+    from nas.workers.evaluator import Real
+    from nas.workers.worker import work
 
     run = Run.open(args.run, args.storage)
     return work(run, args.id, Real(run, data=args.data) if args.data else None)

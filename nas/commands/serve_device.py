@@ -26,7 +26,7 @@ def serve(args: argparse.Namespace) -> int:
 
     from nas.errors import Failure, NotAvailable, UsageError
     from nas.latency import check_device
-    from nas.latency.remote import TOKEN
+    from nas.latency.device_client import TOKEN
 
     if missing := [name for name in ("fastapi", "uvicorn", "httpx") if not find_spec(name)]:
         raise NotAvailable(f"serve-device needs {', '.join(missing)}: pip install 'fastvit-explorer[server]'")
@@ -37,7 +37,7 @@ def serve(args: argparse.Namespace) -> int:
     check_device(args.device)
     import uvicorn
 
-    from nas.latency.server import LOOPBACK, create_app
+    from nas.latency.device_server import LOOPBACK, create_app
 
     token = os.environ.get(TOKEN) or None
     here = args.host in LOOPBACK

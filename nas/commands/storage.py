@@ -28,7 +28,7 @@ def serve(args: argparse.Namespace) -> int:
     import optuna
 
     from nas.errors import Failure, UsageError
-    from nas.storage import ENVIRONMENT, open_database, without_secrets
+    from nas.runs.storage import ENVIRONMENT, open_database, without_secrets
 
     url = args.storage or os.environ.get(ENVIRONMENT)
     if not url:

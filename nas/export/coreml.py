@@ -17,7 +17,7 @@ import numpy as np
 from nas.errors import Failure, NotAvailable
 from nas.export.formats import Artefact, Runner, lacks
 from nas.export.variant import Variant, read_sheet
-from nas.mlprogram import TARGETS, convert, coremltools
+from nas.latency.mlprogram import TARGETS, convert, coremltools
 
 if TYPE_CHECKING:
     from torch import nn

@@ -24,7 +24,7 @@ from nas.export.images import probe_images
 from nas.export.parity import compare, module_runner, stressed, worst
 from nas.export.variant import SHEET, Variant, check_name, read_sheet
 from nas.files import swap_folders, write_atomic, write_json
-from nas.run import now
+from nas.runs.run import now
 
 SUMS = "SHA256SUMS"
 FUSED_TOLERANCE = 1e-4  # relative, float32; right fusions are a hundred times closer

@@ -11,7 +11,7 @@ from fastvit.config import FastViTConfig
 from nas.errors import UsageError
 from nas.export.folder import check_sums
 from nas.export.variant import SHEET, check_name, read_sheet
-from nas.run import Run
+from nas.runs.run import Run
 
 FOLDER = "imported"
 

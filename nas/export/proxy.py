@@ -20,7 +20,7 @@ def proxy_variant(path: Path, trial: int, name: str, source: Source) -> Variant:
     from nas.data import load_task
     from nas.proxy.keep import kept_weights
     from nas.proxy.net import proxy_config
-    from nas.run import Run
+    from nas.runs.run import Run
 
     run = Run.open(path)
     record = next((record for record in run.records() if record.trial == trial), None)

@@ -146,7 +146,7 @@ def find(text: str, trial: int | None = None) -> Source:
 
 def _of_trial(path: Path, trial: int | None) -> Source:
     from nas.data import DRAWN
-    from nas.run import Run
+    from nas.runs.run import Run
 
     run = Run.open(path)
     records = {record.trial: record for record in run.records() if record.config}

@@ -12,7 +12,7 @@ from typing import Any
 
 from nas.files import cache_folder, write_json
 from nas.latency.measurement import Measurement
-from nas.latency.protocol import Runtime, Setting
+from nas.latency.runtime import Runtime, Setting
 
 
 @cache

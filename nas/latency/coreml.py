@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import Failure, NotAvailable
+from nas.latency.mlprogram import TARGETS, convert
 from nas.latency.network import Network
 from nas.latency.onnxruntime import image_batch
-from nas.latency.protocol import Session, Setting
-from nas.mlprogram import TARGETS, convert
+from nas.latency.runtime import Session, Setting
 
 # What may run the network beside the CPU; Core ML decides operator by operator.
 UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ne": "CPU_AND_NE"}

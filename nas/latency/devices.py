@@ -7,7 +7,7 @@ import importlib
 from dataclasses import dataclass
 
 from nas.errors import NotAvailable, UsageError
-from nas.latency.protocol import Runtime, Setting
+from nas.latency.runtime import Runtime, Setting
 
 # name: (module, class, arguments); imported when asked for
 _RUNTIMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -72,7 +72,7 @@ def runtime(device: str) -> Runtime:
     """
     name = canonical(device)
     if is_remote(name):
-        from nas.latency.remote import Remote
+        from nas.latency.device_client import Remote
 
         return Remote(name)
     if name in PREDICTED:

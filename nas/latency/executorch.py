@@ -14,7 +14,7 @@ from pathlib import Path
 from nas.errors import Failure
 from nas.latency.network import Network
 from nas.latency.onnxruntime import image_batch
-from nas.latency.protocol import Calls, Setting
+from nas.latency.runtime import Calls, Setting
 
 
 class ExecuTorch:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nas.errors import Failure
 from nas.latency.network import Network
-from nas.latency.protocol import Calls, Setting, cpu_clock
+from nas.latency.runtime import Calls, Setting, cpu_clock
 
 
 class OnnxRuntime:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from nas.errors import Failure
 from nas.latency.network import Network
 from nas.latency.onnxruntime import image_batch
-from nas.latency.protocol import Calls, Setting, cpu_clock
+from nas.latency.runtime import Calls, Setting, cpu_clock
 
 
 class OpenVino:

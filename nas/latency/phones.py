@@ -25,8 +25,8 @@ from nas.latency.features import features
 from nas.latency.measurement import Measurement
 from nas.latency.network import Network
 from nas.latency.predictor import choices
-from nas.latency.protocol import Setting
-from nas.run import now
+from nas.latency.runtime import Setting
+from nas.runs.run import now
 
 PHONES = {"iphone12pro": "iPhone 12 Pro"}
 RESOLUTION = 256

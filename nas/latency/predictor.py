@@ -22,8 +22,8 @@ from nas.files import write_json
 from nas.latency.cache import stored_predictor
 from nas.latency.devices import canonical, runtime
 from nas.latency.features import ROUGH, Features, features
-from nas.latency.protocol import Setting
 from nas.latency.reference import measured_place
+from nas.latency.runtime import Setting
 
 LEAST = 4  # measurements before anything is predicted
 MOST = 400  # the newest are kept; a fit stays within a tenth of a second

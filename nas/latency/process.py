@@ -17,7 +17,7 @@ from nas.errors import Failure, NotAvailable, UsageError
 from nas.files import cache_folder
 
 WAIT_LIMIT_S = 3600.0  # for the device's lock: many workers measure one after the other
-COMMAND = ("-m", "nas.latency.bench")
+COMMAND = ("-m", "nas.latency.measurer")
 # Large blocks of memory lie on huge pages (glibc on Linux; others do not know the words). On small ones, which
 # physical memory a process happens to get moves its ratios by 2 % from session to session, on huge ones by 0.4 %.
 HUGE_PAGES = "glibc.malloc.hugetlb=1"

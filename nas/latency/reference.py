@@ -21,9 +21,9 @@ from nas.files import write_json
 from nas.latency.cache import device_place, stored_reference
 from nas.latency.devices import runtime
 from nas.latency.network import Network
-from nas.latency.protocol import VERSIONS, Session, Setting
-from nas.latency.session import Samples, interleave
-from nas.run import now
+from nas.latency.protocols import Samples, interleave
+from nas.latency.runtime import VERSIONS, Session, Setting
+from nas.runs.run import now
 
 ROOT = "t8"
 _T8 = PRESETS[ROOT]

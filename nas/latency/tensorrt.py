@@ -12,7 +12,7 @@ from typing import Any
 from nas.errors import Failure
 from nas.latency.network import Network
 from nas.latency.onnxruntime import image_batch
-from nas.latency.protocol import Setting
+from nas.latency.runtime import Setting
 
 
 class TensorRt:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nas.errors import Failure
 from nas.latency.network import Network
 from nas.latency.onnxruntime import image_batch
-from nas.latency.protocol import Calls, Session, Setting, cpu_clock
+from nas.latency.runtime import Calls, Session, Setting, cpu_clock
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from nas.files import write_atomic
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nas.run import Run, TrialRecord
+    from nas.runs.run import Run, TrialRecord
 
 FOLDER = "weights"
 _BACKBONE = "module.backbone."

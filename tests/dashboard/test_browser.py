@@ -15,7 +15,7 @@ import pytest
 from dashboard import demo
 from dashboard.state import PAGES
 from fastvit.presets import PRESETS
-from nas.run import Run
+from nas.runs.run import Run
 from space import SearchSpace
 
 POINT = """([name, index]) => {

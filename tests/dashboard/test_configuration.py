@@ -19,7 +19,7 @@ from dashboard.what_if import changed, choices
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from fastvit.presets import PRESETS
-from nas.run import Run
+from nas.runs.run import Run
 from space import SearchSpace
 
 SPACE = SearchSpace.load("default")

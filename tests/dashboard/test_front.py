@@ -13,7 +13,7 @@ from dashboard.figures import front, growth
 from dashboard.figures.thin import MANY, thinned
 from dashboard.load import Reader
 from dashboard.state import Ref, View
-from nas.run import Run
+from nas.runs.run import Run
 
 VIEW, BUDGET = View(runs=("demo",)), 1.5
 
@@ -147,7 +147,7 @@ def test_two_runs_share_a_chart(root: Path, frame: pd.DataFrame) -> None:
 
 
 def test_hypervolume_only_grows_and_ends_at_the_run_s(frame: pd.DataFrame) -> None:
-    from nas.front import hypervolume
+    from nas.search.pareto import hypervolume
 
     grown = growth.growth(frame, BUDGET)
     assert grown.hypervolume.is_monotonic_increasing

@@ -11,7 +11,7 @@ from dashboard import demo
 from dashboard.load import Reader
 from fastvit.presets import PRESETS
 from nas.errors import UsageError
-from nas.run import Run
+from nas.runs.run import Run
 from space import SearchSpace
 
 

@@ -26,7 +26,7 @@ from nas.latency import measure
 from nas.latency.devices import is_remote
 from nas.latency.measurement import Measurement
 from nas.proxy import rungs
-from nas.run import Run
+from nas.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class StandIn:
 
 
 if __name__ == "__main__":
-    from nas.worker import work
+    from nas.workers.worker import work
 
     opened = Run.open(sys.argv[1])
     sys.exit(work(opened, sys.argv[2], StandIn(opened, rung_s=float(os.environ.get("STAND_IN_RUNG_S", "0.1")))))

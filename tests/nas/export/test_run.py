@@ -18,7 +18,7 @@ from nas.export import find, load
 from nas.proxy import score
 from nas.proxy.keep import keep_weights, weights_path
 from nas.proxy.net import proxy_config
-from nas.run import Run
+from nas.runs.run import Run
 from search import main
 from space import SearchSpace
 from tests.fastvit.test_fusion import narrow

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastvit import FastViTConfig
-from nas.latency import bench, reference, service
+from nas.latency import measurer, reference, service
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +25,10 @@ def tiny() -> FastViTConfig:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests answered in this process: importing torch again for each test would take most of the time."""
     def ask(request: dict, time_limit_s: float) -> list[dict]:
-        return [found.to_dict() for found in bench.measure_here(json.loads(json.dumps(request)), lambda stage: None)]
+        return [found.to_dict() for found in measurer.measure_here(json.loads(json.dumps(request)), lambda stage: None)]
 
     monkeypatch.setattr(service.BENCH, "ask", ask)
-    monkeypatch.setattr(bench.protocols, "CAP_S", 0.3)
+    monkeypatch.setattr(measurer.protocols, "CAP_S", 0.3)
     # A machine that runs other tests drifts; what drifted is not kept, and tests of the cache would find nothing.
-    monkeypatch.setattr(bench, "DRIFT", {"cpu": 20.0, "wall": 20.0})
+    monkeypatch.setattr(measurer, "DRIFT", {"cpu": 20.0, "wall": 20.0})
     monkeypatch.setattr(reference, "UNIT_ROUNDS", 5)

@@ -13,7 +13,7 @@ from nas.errors import Failure, NotAvailable
 from nas.latency import coreml, measure
 from nas.latency.devices import check_device, runtime
 from nas.latency.network import Network
-from nas.latency.protocol import Setting
+from nas.latency.runtime import Setting
 from search import main
 
 SETTING = Setting(32, precision="fp16")

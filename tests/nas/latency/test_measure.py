@@ -8,8 +8,8 @@ import pytest
 
 from fastvit import FastViTConfig
 from nas.errors import Failure, UsageError
-from nas.latency import Measurement, bench, measure, measure_many, process, reference, service
-from nas.latency.protocol import Calls
+from nas.latency import Measurement, measure, measure_many, measurer, process, reference, service
+from nas.latency.runtime import Calls
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -63,7 +63,7 @@ def test_several_networks_share_one_session(tiny: FastViTConfig) -> None:
 def test_the_published_protocols(tiny: FastViTConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     paper = measure(tiny, resolution=32, protocol="paper")
     assert len(paper.samples["trial_ms"]) == 100
-    means, raw = bench.protocols.modelbench(lambda: Calls(lambda: None, "cpu"))
+    means, raw = measurer.protocols.modelbench(lambda: Calls(lambda: None, "cpu"))
     assert (len(means), len(raw)) == (20, 20 * 49)
     with pytest.raises(UsageError, match="interleaved"):
         measure(tiny, protocol="median")
@@ -82,7 +82,7 @@ def disturb(folder: Path, factor: float) -> dict[str, float]:
 def test_drift_is_seen_repeated_and_flagged(tiny: FastViTConfig, folder: Path,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     kept = measure(tiny, resolution=32)
-    monkeypatch.setattr(bench, "DRIFT", {"cpu": 4.0, "wall": 4.0})
+    monkeypatch.setattr(measurer, "DRIFT", {"cpu": 4.0, "wall": 4.0})
     as_stored = {path: path.read_text() for path in (folder / "references").iterdir()}
     disturb(folder, 1 / 30)
     assert "drift" in measure(tiny, resolution=32, fresh=True).flags, "the machine is slower now: no better reference"
@@ -96,7 +96,7 @@ def test_drift_is_seen_repeated_and_flagged(tiny: FastViTConfig, folder: Path,
 def test_a_reference_stored_under_load_is_measured_anew(tiny: FastViTConfig, folder: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     true = measure(tiny, resolution=32)
-    monkeypatch.setattr(bench, "DRIFT", {"cpu": 4.0, "wall": 4.0})
+    monkeypatch.setattr(measurer, "DRIFT", {"cpu": 4.0, "wall": 4.0})
     before = disturb(folder, 30)
     found = measure(tiny, resolution=32, fresh=True)
     assert "drift" not in found.flags
@@ -167,11 +167,11 @@ class TestProcess:
 
 
 def test_a_session_that_waits_for_cores_claims_less() -> None:
-    quiet, busy = (bench.protocols.Samples([[1.0]], [1.0], [waited]) for waited in (0.0, 0.9))
+    quiet, busy = (measurer.protocols.Samples([[1.0]], [1.0], [waited]) for waited in (0.0, 0.9))
     assert quiet.widen("cpu") == pytest.approx(1.96 * 0.006)
     assert busy.widen("cpu") > 3 * quiet.widen("cpu")
     rounds = [1.0, 1.01] * 20
     for waited, decided in ((0.0, True), (0.9, False)):
-        samples = bench.protocols.Samples([rounds], [1.0] * 40, [waited] * 40)
+        samples = measurer.protocols.Samples([rounds], [1.0] * 40, [waited] * 40)
         low = samples.ratio(0, "cpu")[1] * (1 - samples.widen("cpu"))
         assert (low > 0.97) is decided

@@ -11,11 +11,11 @@ from scipy.stats import kendalltau
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.errors import Failure
-from nas.latency import calibrate as calibrating
-from nas.latency.calibrate import calibrate, design, nulls
+from nas.latency import calibration as calibrating
+from nas.latency.calibration import calibrate, design, nulls
 from nas.latency.features import features
 from nas.latency.predictor import LEAST, Predictor
-from nas.latency.protocol import Setting
+from nas.latency.runtime import Setting
 from search import main
 from space import SearchSpace
 

@@ -6,7 +6,7 @@ from fastvit import FastViTConfig
 from nas.errors import Failure, NotAvailable, UsageError
 from nas.latency.devices import canonical, check_device, check_setting, devices, runtime
 from nas.latency.network import Network
-from nas.latency.protocol import Setting
+from nas.latency.runtime import Setting
 
 HERE = [status.name for status in devices() if status.usable and status.origin == "measured"]
 

@@ -15,11 +15,11 @@ import pytest
 
 from fastvit import FastViTConfig
 from nas.errors import Failure, NotAvailable, UsageError
-from nas.latency import check_device, measure, measure_many, remote, service
-from nas.latency.calibrate import calibrate
+from nas.latency import check_device, device_client, measure, measure_many, service
+from nas.latency.calibration import calibrate
 from nas.latency.devices import runtime
 from nas.latency.predictor import Predictor
-from nas.latency.protocol import Setting
+from nas.latency.runtime import Setting
 from search import main
 
 pytest.importorskip("fastapi")
@@ -32,7 +32,7 @@ class Served:
     """create_app() behind uvicorn in a thread."""
 
     def __init__(self, **arguments: object) -> None:
-        from nas.latency.server import create_app
+        from nas.latency.device_server import create_app
 
         self.app = create_app("onnxruntime", **arguments)
         self.desk = self.app.state.desk
@@ -52,7 +52,7 @@ class Served:
 
 @pytest.fixture(autouse=True)
 def forget() -> None:
-    remote._described.cache_clear()
+    device_client._described.cache_clear()
 
 
 @pytest.fixture
@@ -113,13 +113,13 @@ def test_a_token_guards_all_but_health(tiny: FastViTConfig, quick: None, monkeyp
     try:
         for given in (None, "wrong"):
             if given:
-                monkeypatch.setenv(remote.TOKEN, given)
-            with pytest.raises(UsageError, match=remote.TOKEN):
+                monkeypatch.setenv(device_client.TOKEN, given)
+            with pytest.raises(UsageError, match=device_client.TOKEN):
                 check_device(one.url)
             assert httpx.post(one.url + "/jobs", json=demand(tiny)).status_code == 401
             assert httpx.get(one.url + "/jobs/" + "0" * 32).status_code == 401
         assert httpx.get(one.url + "/health").json()["status"] == "ok"
-        monkeypatch.setenv(remote.TOKEN, SECRET)
+        monkeypatch.setenv(device_client.TOKEN, SECRET)
         assert measure(tiny, one.url, resolution=32).latency_ms > 0
     finally:
         one.stop()
@@ -145,7 +145,7 @@ def test_what_is_too_much_or_no_request_is_refused(tiny: FastViTConfig, served: 
 
 def test_a_full_queue_says_so_and_an_abandoned_job_is_not_measured(
         tiny: FastViTConfig, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nas.latency import server
+    from nas.latency import device_server
 
     go = threading.Event()
     asked = []
@@ -155,8 +155,8 @@ def test_a_full_queue_says_so_and_an_abandoned_job_is_not_measured(
         go.wait(20)
         return []
 
-    monkeypatch.setattr(server, "measure_many", slow)
-    monkeypatch.setattr(server, "MOST_WAITING", 3)
+    monkeypatch.setattr(device_server, "measure_many", slow)
+    monkeypatch.setattr(device_server, "MOST_WAITING", 3)
     answers = [httpx.post(served.url + "/jobs", json=demand(tiny, id=f"{i:032x}")) for i in range(4)]
     assert [answer.status_code for answer in answers] == [202, 202, 202, 503]
     assert answers[3].headers["retry-after"]
@@ -213,7 +213,7 @@ def test_a_lost_connection_is_asked_again_and_measured_once(tiny: FastViTConfig,
 def test_a_job_that_a_restart_forgot_is_given_again(tiny: FastViTConfig, served: Served,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     forgotten = []
-    original = remote.ask
+    original = device_client.ask
 
     def forgetting(url: str, question, **how):
         answer = original(url, question, **how)
@@ -221,14 +221,14 @@ def test_a_job_that_a_restart_forgot_is_given_again(tiny: FastViTConfig, served:
             forgotten.append(served.desk.jobs.clear())
         return answer
 
-    monkeypatch.setattr(remote, "ask", forgetting)
+    monkeypatch.setattr(device_client, "ask", forgetting)
     assert measure(tiny, served.url, resolution=32).latency_ms > 0
     assert forgotten
 
 
 def test_a_connection_that_stays_lost_is_a_failure_and_no_latency(
         tiny: FastViTConfig, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "RETRY_S", 0.5)
+    monkeypatch.setattr(device_client, "RETRY_S", 0.5)
     check_device(served.url)
     served.stop()
     with pytest.raises(Failure, match=r"no answer from http.*serve-device"):
@@ -242,7 +242,7 @@ def test_a_connection_that_stays_lost_is_a_failure_and_no_latency(
     (["--device", "http://other:1"], "device of this machine"), (["--device", "iphone12pro"], "predicted")])
 def test_the_command_refuses(words: list[str], expected: str, capsys: pytest.CaptureFixture[str],
                              monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(remote.TOKEN, raising=False)
+    monkeypatch.delenv(device_client.TOKEN, raising=False)
     assert main(["serve-device", *words]) == 2
     assert expected in capsys.readouterr().err
 
@@ -257,7 +257,7 @@ def test_the_command_serves_and_its_death_is_a_failure(tiny: FastViTConfig, fold
         assert "without a token" in line
         assert measure(tiny, url, resolution=32, protocol="paper").latency_ms > 0
         process.kill()
-        monkeypatch.setattr(remote, "RETRY_S", 0.5)
+        monkeypatch.setattr(device_client, "RETRY_S", 0.5)
         with pytest.raises(Failure, match="no answer"):
             measure(tiny, url, resolution=32, protocol="paper")
     finally:

@@ -1,0 +1,1 @@
+"""What is said of a run: JSON documents, the printed front, the table of all trials."""

@@ -1,0 +1,242 @@
+"""Where the trials of a run are kept: a journal beside it, a database, or Optuna's gRPC proxy in front of one.
+
+Nothing that is read here is ever executed or unpickled: the journal is lines of JSON without the pickled snapshots
+that some of Optuna's backends have, a database holds JSON in its columns.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import urllib.parse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.storages import BaseStorage
+
+from nas.errors import Failure, NotAvailable, UsageError
+from nas.runs.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT = "FASTVIT_EXPLORER_STORAGE"  # a URL with a password belongs here: command lines can be read by others
+# A storage that does not answer for longer ends the worker; its trial is tried again later.
+PATIENCE_S = float(os.environ.get("FASTVIT_EXPLORER_PATIENCE_S", "120"))
+SCHEMES = ("postgresql", "mysql", "grpc")
+GRPC_PORT = 13000
+
+
+class StorageGone(Failure):
+    """The storage cannot be read or written any more; what it held is still there."""
+
+
+def without_secrets(text: str) -> str:
+    """Any text with the user, password and query of URLs in it left out."""
+    text = re.sub(r"://[^\s/@'\"]*@", "://", text)
+    return re.sub(r"((?:postgresql|mysql|grpc)\S*?://[^\s?]*)\?[^\s'\"]*", r"\1", text)
+
+
+def checked_url(url: str) -> str:
+    """The URL as the drivers want it.
+
+    Raises:
+        UsageError: not a URL of a storage that several machines can share.
+    """
+    parts = urllib.parse.urlsplit(url)
+    kind, _, driver = parts.scheme.partition("+")
+    kind = {"postgres": "postgresql", "mariadb": "mysql"}.get(kind, kind)
+    shown = without_secrets(url)
+    if kind not in SCHEMES:
+        raise UsageError(f"--storage {shown}: expected postgresql://, mysql:// or grpc://HOST:PORT "
+                         "(`search.py serve-storage` starts the last one); a run without --storage keeps its trials "
+                         "in its folder")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise UsageError(f"--storage {shown}: the port is no number") from None
+    if kind == "grpc":
+        if not host or parts.path.strip("/"):
+            raise UsageError(f"--storage {shown}: expected grpc://HOST:PORT")
+        return f"grpc://{host}:{port or GRPC_PORT}"
+    if not parts.path.strip("/"):
+        raise UsageError(f"--storage {shown}: the name of the database is missing; expected {kind}://HOST/DATABASE")
+    default = {"postgresql": "psycopg", "mysql": "pymysql"}[kind]
+    return urllib.parse.urlunsplit(parts._replace(scheme=f"{kind}+{driver or default}"))
+
+
+def open_database(url: str, *, connections: int = 1) -> BaseStorage:
+    """The database behind a URL, for a process that asks it from `connections` threads. Raises as open_storage."""
+    url = checked_url(url)
+    if url.startswith("grpc://"):
+        raise UsageError(f"--storage {url}: expected a database, postgresql:// or mysql://")
+    try:
+        return _database(url, connections)
+    except Exception as error:
+        if isinstance(error, (Failure, UsageError)) or not passing(error):
+            raise
+        raise StorageGone(f"--storage {without_secrets(url)} does not answer: {first_line(error)}") from None
+
+
+def _database(url: str, connections: int) -> BaseStorage:
+    import sqlalchemy
+    from optuna.storages import RDBStorage, get_storage
+
+    # One connection a process: a hundred workers with a pool each are more than a database takes.
+    options: dict[str, Any] = {"pool_size": connections, "max_overflow": 2, "pool_pre_ping": True,
+                               "connect_args": {"connect_timeout": 10}}
+    try:
+        # The cache spares what has ended; reading every trial anew each time costs more than all the rest.
+        return get_storage(RDBStorage(url, engine_kwargs=options))
+    except sqlalchemy.exc.ArgumentError:
+        raise UsageError(f"--storage {without_secrets(url)}: not a URL that SQLAlchemy can read") from None
+    except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
+        raise NotAvailable(f"--storage {without_secrets(url)} needs a driver that is not installed ({error}); "
+                           "pip install 'fastvit-explorer[storage]'") from None
+
+
+def _proxy(url: str) -> BaseStorage:
+    import warnings
+
+    import optuna
+
+    parts = urllib.parse.urlsplit(url)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            found = optuna.storages.GrpcStorageProxy(host=parts.hostname or "", port=parts.port or GRPC_PORT)
+        except ImportError as error:
+            raise NotAvailable(f"--storage {url} needs a package that is not installed ({error}); "
+                               "pip install 'fastvit-explorer[storage]'") from None
+    found.wait_server_ready(timeout=10)
+    return found
+
+
+def open_storage(url: str, *, patience_s: float | None = None) -> BaseStorage:
+    """The storage behind a URL. The first connection is tried once; later ones wait for a storage that went away.
+
+    Raises:
+        UsageError: not such a URL.
+        NotAvailable: a driver is missing.
+        StorageGone: nobody answers there.
+    """
+    url = checked_url(url)
+    if not url.startswith("grpc://"):
+        return patient(open_database(url), without_secrets(url), patience_s)
+    try:
+        inner = _proxy(url)
+    except Exception as error:
+        if isinstance(error, (Failure, UsageError)) or not passing(error):
+            raise
+        raise StorageGone(f"--storage {without_secrets(url)} does not answer: {first_line(error)}") from None
+    return patient(inner, without_secrets(url), patience_s)
+
+
+def open_journal(path: Path, *, patience_s: float | None = None) -> BaseStorage:
+    """The journal of a run's folder.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    from optuna.storages import JournalStorage
+
+    return patient(JournalStorage(Journal(path)), str(path), patience_s)
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong at the bottom of it, in one line and without secrets."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = details() if callable(details := getattr(error, "details", None)) else str(error)
+    return without_secrets((text or type(error).__name__).strip().splitlines()[0])[:300]
+
+
+def passing(error: BaseException) -> bool:
+    """Whether the storage may answer again: a full disk, a lost connection, a database that restarts."""
+    from optuna.exceptions import StorageInternalError
+
+    if isinstance(error, (FileNotFoundError, PermissionError)):
+        return False
+    if isinstance(error, StorageInternalError):
+        return error.__cause__ is None or passing(error.__cause__)
+    if isinstance(error, OSError):
+        return True
+    kind = type(error)
+    if kind.__module__.startswith("sqlalchemy"):
+        return kind.__name__ in ("OperationalError", "InterfaceError", "TimeoutError", "DisconnectionError",
+                                 "InternalError", "PendingRollbackError")
+    if callable(code := getattr(error, "code", None)) and "grpc" in repr(kind.__mro__):
+        return getattr(code(), "name", "") in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "CANCELLED")
+    return False
+
+
+class Patient(BaseStorage):
+    """A storage that tries again while the one inside it is away.
+
+    A write whose answer was lost may have happened. Setting a value twice is harmless; a trial created twice waits
+    or runs without an owner, and is found as such (nas/workers/liveness.py); ending a trial twice is an error only the
+    first time.
+    """
+
+    def __init__(self, inner: BaseStorage, name: str, patience_s: float) -> None:
+        self.inner, self.name, self.patience_s = inner, name, patience_s
+
+    def _call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        import tenacity
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        attempt = 0
+
+        def once() -> Any:
+            nonlocal attempt
+            attempt += 1
+            try:
+                return call(*args, **kwargs)
+            except UpdateFinishedTrialError:
+                if attempt > 1:
+                    return True
+                raise
+
+        def say(state: tenacity.RetryCallState) -> None:
+            if state.attempt_number == 1 and state.outcome is not None:
+                log.warning("%s cannot be used (%s); trying again for up to %g s", self.name,
+                            first_line(state.outcome.exception() or OSError()), self.patience_s)
+
+        try:
+            return once()
+        except Exception as error:
+            if not passing(error):
+                raise
+        retry = tenacity.Retrying(stop=tenacity.stop_after_delay(self.patience_s), before_sleep=say, reraise=True,
+                                  wait=tenacity.wait_exponential_jitter(0.1, 5.0, jitter=0.5),
+                                  retry=tenacity.retry_if_exception(passing))
+        try:
+            return retry(once)
+        except Exception as error:
+            if passing(error):
+                raise StorageGone(f"{self.name} cannot be used: {first_line(error)}; nothing that was recorded is "
+                                  "lost, go on with `search.py resume RUN` when it can") from error
+            raise
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    def method(self: Patient, *args: Any, **kwargs: Any) -> Any:
+        return self._call(getattr(self.inner, name), *args, **kwargs)
+
+    method.__name__ = name
+    return method
+
+
+# Every method of a storage is the same method of the inner one, tried again.
+for _name in [name for name in vars(BaseStorage) if not name.startswith("_")]:
+    setattr(Patient, _name, _patient(_name))
+Patient.__abstractmethods__ = frozenset()
+
+
+def patient(inner: BaseStorage, name: str, patience_s: float | None = None) -> BaseStorage:
+    return Patient(inner, name, PATIENCE_S if patience_s is None else patience_s)  # type: ignore[abstract]

@@ -1,0 +1,1 @@
+"""What to try next, when to stop a trial, what to confirm, and which trials stand on the front."""

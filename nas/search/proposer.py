@@ -1,0 +1,146 @@
+"""Which configuration to try next: surrogate-assisted proposals, after a few drawn ones where nothing is known yet.
+
+As in LINAS (Cummings et al., 2022), thousands of cheap predictions stand before one expensive evaluation:
+candidates are bred from the front and from the space, and the one that is expected to add most hypervolume, by the
+surrogate's posterior of its score and at its predicted latency, is evaluated. Each worker breeds candidates of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastvit.config import FastViTConfig
+from fastvit.cost import cost
+from nas.estimate.surrogate import SIZE_RESOLUTION, Evidence, Surrogate, evidence
+from nas.search.pareto import pareto
+from space import SearchSpace
+
+STARTUP_TRIALS = 8  # drawn within reach of the budget before the surrogate decides, where nothing ships that it knows
+CANDIDATES = 100  # bred for each proposal
+KEPT = 100  # the best candidates of the proposal before, which compete again
+REFIT_AT = 1.25  # times the scored trials of the fit before, the surrogate's own parameters are fitted again
+MOST_ROWS = 300  # scores that the surrogate is fitted to: with more of them, those of the first rungs say no more
+_RANDOM_SHARE = 0.3
+_LONGEST_WALK = 4
+_DRAWS, _TRIED = 3000, 60
+_TRIED_WARM, _NEAREST = 300, 10
+
+# Of a standard normal distribution: expectations by Gauss-Hermite quadrature.
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+
+Predict = Callable[[Sequence[FastViTConfig]], np.ndarray]
+
+
+def gains(ms: np.ndarray, score: np.ndarray, front_ms: np.ndarray, front_score: np.ndarray, budget_ms: float,
+          floor: float) -> np.ndarray:
+    """Hypervolume that each point alone would add to a front, in ms times score; 0 over the budget.
+
+    Args:
+        ms, score: the points (N,).
+        front_ms, front_score: the front, both ascending (F,).
+    """
+    edges = np.concatenate([[0.0], front_ms, [budget_ms]])
+    height = np.concatenate([[floor], np.maximum(front_score, floor)])
+    # Over each step of the front: the part of it to the right of the point, times how far the point rises above it.
+    width = np.clip(edges[1:] - np.maximum(edges[:-1], ms[:, None]), 0, None)
+    return (width * np.clip(score[:, None] - height, 0, None)).sum(1)
+
+
+class Proposer:
+    """Proposes for one worker; everything it knows of others comes in with the records."""
+
+    def __init__(self, space: SearchSpace, steps: int, budget_ms: float, rng: np.random.Generator,
+                 prior: Sequence[Evidence] = ()) -> None:
+        self.space, self.steps, self.budget_ms, self.rng = space, steps, budget_ms, rng
+        self.surrogate, self.prior = Surrogate(steps, most_rows=MOST_ROWS), prior
+        self._fitted_to = 0.0
+        self._kept: list[FastViTConfig] = []
+
+    def random(self, predict_ms: Predict, known: set[str]) -> FastViTConfig | None:
+        """A random configuration predicted within the budget, or None when there is none.
+
+        Of some, the one nearest to a latency drawn evenly in the logarithm from a fifth of the budget up: a front
+        has a fast end too, and few configurations of a space are small.
+        """
+        return next(iter(self._near(predict_ms, known, _TRIED)), None)
+
+    def warm_start(self, predict_ms: Predict, known: set[str]) -> FastViTConfig | None:
+        """As `random`, but of several near that latency the one with most activations: of what is known without
+        training, what says most of long training at equal latency (docs/LOG.md)."""
+        near = self._near(predict_ms, known, _TRIED_WARM)[:_NEAREST]
+        return max(near, key=lambda config: cost(config, SIZE_RESOLUTION).activations_m, default=None)
+
+    def _near(self, predict_ms: Predict, known: set[str], tried: int) -> list[FastViTConfig]:
+        """Of `tried` random configurations those within the budget, the nearest to a drawn latency first."""
+        target = np.log(self.budget_ms) + self.rng.uniform(np.log(0.2), 0.0)
+        for _ in range(_DRAWS // tried):
+            configs = [self.space.sample(self.rng) for _ in range(tried)]
+            ms = predict_ms(configs)
+            if near := sorted((abs(np.log(found) - target), index) for index, found in enumerate(ms)
+                              if found <= self.budget_ms and configs[index].key() not in known):
+                return [configs[index] for _, index in near]
+        return []
+
+    def next(self, records: Sequence[Any], predict_ms: Predict) -> FastViTConfig | None:
+        """The next configuration, or None when nothing within the budget is left to propose."""
+        known = {record.config_key for record in records if record.config_key}
+        scored = [r for r in records if r.scores and r.config and r.origin == "measured"
+                  and r.latency_ms <= self.budget_ms]
+        begun = sum(r.outcome in ("complete", "stopped_early", "running") and not (r.preset or r.anchor)
+                    for r in records)
+        if begun < STARTUP_TRIALS and not self.prior:
+            return self.warm_start(predict_ms, known)
+        refit = len(scored) >= REFIT_AT * self._fitted_to
+        self.surrogate.fit([*self.prior, *evidence(records)], optimize=refit)
+        if refit:
+            self._fitted_to = len(scored)
+        if not self.surrogate.ready or not scored:
+            return self.warm_start(predict_ms, known)
+        # What others are at counts as if it had ended as expected, so that workers do not all try the same corner.
+        others = [r for r in records if r.outcome == "running" and r.config and not r.scores]
+        configs = [r.architecture for r in (*scored, *others)]
+        mean, _ = self.surrogate.predict(configs)
+        ms = np.concatenate([[r.latency_ms for r in scored], predict_ms(configs[len(scored):])])
+        on_front = pareto(np.where(ms <= self.budget_ms, ms, np.nan), mean)
+        bred = {config.key(): config for config in (*self._kept, *self.candidates([configs[i] for i in on_front]))}
+        pool = [config for key, config in bred.items() if key not in known]
+        pool_ms = predict_ms(pool)
+        within = np.flatnonzero(pool_ms <= self.budget_ms)  # beyond it nothing can be gained
+        if not within.size:
+            return self.random(predict_ms, known)
+        pool, pool_ms = [pool[i] for i in within], pool_ms[within]
+        pool_mean, pool_sd = self.surrogate.predict(pool)
+        gain = np.zeros(len(pool))
+        for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+            gain += weight * gains(pool_ms, pool_mean + node * pool_sd, ms[on_front], mean[on_front], self.budget_ms,
+                                   float(mean.min()))
+        best, *others = np.argsort(-gain)[:KEPT + 1]
+        if gain[best] <= 0:
+            return self.random(predict_ms, known)
+        self._kept = [pool[i] for i in others]
+        return pool[best]
+
+    def candidates(self, parents: Sequence[FastViTConfig]) -> list[FastViTConfig]:
+        """Random configurations, and parents in the space changed in one to four dimensions."""
+        parents = [parent for parent in parents if parent in self.space]
+        found = {}
+        for number in range(CANDIDATES):
+            if not parents or number < _RANDOM_SHARE * CANDIDATES:
+                config = self.space.sample(self.rng)
+            else:
+                config = self.mutated(parents[self.rng.integers(len(parents))])
+            found[config.key()] = config
+        return list(found.values())
+
+    def mutated(self, parent: FastViTConfig) -> FastViTConfig:
+        """`parent` with one to four dimensions drawn anew."""
+        params = self.space.encode(parent)
+        dimensions = self.space.dimensions
+        for index in self.rng.choice(len(dimensions), self.rng.integers(1, _LONGEST_WALK + 1), replace=False):
+            choices = dimensions[index].choices
+            params[dimensions[index].name] = choices[self.rng.integers(len(choices))]
+        return self.space.decode(params)

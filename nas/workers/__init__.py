@@ -1,0 +1,1 @@
+"""Who runs trials: launcher, worker, evaluator, process pool, liveness, resources."""

@@ -1,0 +1,110 @@
+"""What a worker does to a configuration: measure it, and train it rung by rung.
+
+A worker takes any object with these five methods, so that a simulation can stand in for the minutes of a real
+trial (tests/nas/stand_in.py, benchmarks/scale.py) while asking, recording, dying and resuming stay what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fastvit.config import FastViTConfig
+from nas.errors import UsageError
+from nas.proxy import RECIPE
+
+if TYPE_CHECKING:
+    from nas.latency import Measurement
+    from nas.proxy.parent import Parent
+    from nas.proxy.train import ProxyResult
+    from nas.runs.run import Run
+
+
+class Evaluation(Protocol):
+    def measure(self, config: FastViTConfig | str) -> Measurement:
+        """Latency on the run's device; a string names a model of timm."""
+
+    def prepare(self, seed: int) -> None:
+        """What is made once before anything is trained with that seed; minutes the first time, nothing later."""
+
+    def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
+              on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
+        """Train and score; goes on from `checkpoint` where there is one, ends early when `on_rung` says so."""
+
+    def shipped(self, seed: int) -> dict[str, dict[int, dict[str, Any]]]:
+        """Scores that are known without training, by configuration key and step."""
+
+    def keep(self, checkpoint: Path, trial: int) -> None:
+        """Keep what the trial learned, for whoever exports it."""
+
+
+class Real:
+    """The device and the data that run.json names.
+
+    Raises:
+        UsageError: the data or the processor is not what the run began with.
+        NotAvailable: the device cannot be used from here.
+    """
+
+    def __init__(self, run: Run, *, data: str | None = None) -> None:
+        from nas.data import load_task
+        from nas.latency import check_device
+        from nas.latency.cache import machine
+        from nas.latency.devices import is_remote
+
+        check_device(run.meta["device"])
+        self.run, self.meta, self.path = run, run.meta, run.path
+        self._begun = False  # whether the run has measured anything
+        self._parents: dict[int, Parent] = {}
+        processor = self.meta.get("host", {}).get("processor")
+        # A device behind an address is the same for everybody; a local one is each machine's own.
+        if not is_remote(self.meta["device"]) and processor not in (None, machine()):
+            raise UsageError(f"the latencies of the run {run.path} are those of {processor}; this machine is a "
+                             f"{machine()}, and its latencies would not compare")
+        self.task = load_task(data or self.meta["task"], resolution=self.meta["resolution"], seed=self.meta["seed"])
+        if self.task.fingerprint != self.meta["task_fingerprint"]:
+            where = data or self.meta["task"]
+            raise UsageError(f"the data of {where} is not what the run {run.path} began with; "
+                             + ("name the same images with --data" if data else "start a new run"))
+        if (recipe := self.meta.get("recipe", 1)) != RECIPE:
+            raise UsageError(f"the scores of the run {run.path} are of training recipe {recipe}; this version trains "
+                             f"by recipe {RECIPE}, and its scores would not compare: start a new run")
+
+    def measure(self, config: FastViTConfig | str) -> Measurement:
+        from nas.latency import measure
+
+        # The first of a run looks whether the stored reference still holds; then it holds for the whole run.
+        first = not self._begun and not any(r.origin == "measured" for r in self.run.records())
+        found = measure(config, self.meta["device"], resolution=self.meta["resolution"],
+                        budget_ms=self.meta["budget_ms"], fresh=first)
+        self._begun = True
+        return found
+
+    def parent(self, seed: int) -> Parent:
+        """What the run's proxies of that seed start from; read once, and trained where there is none."""
+        from nas.proxy.parent import parent_of
+
+        if seed not in self._parents:
+            self._parents[seed] = parent_of(self.task, self.meta["steps"], seed)
+        return self._parents[seed]
+
+    def prepare(self, seed: int) -> None:
+        self.parent(seed)
+
+    def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
+              on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
+        from nas.proxy import score
+
+        return score(config, self.task, steps=self.meta["steps"], seed=seed, checkpoint=checkpoint, on_rung=on_rung,
+                     parent=self.parent(seed))
+
+    def shipped(self, seed: int) -> dict[str, dict[int, dict[str, Any]]]:
+        from nas.proxy import shipped_scores
+
+        return shipped_scores(self.task, seed)
+
+    def keep(self, checkpoint: Path, trial: int) -> None:
+        from nas.proxy.keep import keep_weights, weights_path
+
+        keep_weights(checkpoint, weights_path(self.path, trial))

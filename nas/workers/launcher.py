@@ -1,0 +1,343 @@
+"""Start a run, share it out to worker processes, show how far it is, and end it cleanly."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fastvit.presets import PRESETS
+from nas.errors import Failure, UsageError
+from nas.runs.run import Run, TrialRecord, launcher, now
+from nas.runs.storage import ENVIRONMENT
+from nas.search.confirmation import FINALISTS, SHARE, Confirmation, parents_seconds, update_posterior
+from nas.search.feasibility import reach
+from nas.workers.pool import Pool
+from nas.workers.resources import default_workers, share, this_machine, too_many
+from space import SearchSpace
+
+DEFAULT_MINUTES = 8.0
+ENOUGH = 2.0  # times what further parents take: with less time than that for confirming, nothing is confirmed
+NOTHING_MEETS_THE_BUDGET = 3
+DEFAULTS = {"data": "builtin", "device": "onnxruntime", "space": "default", "seed": 0, "sampler": "surrogate"}
+
+
+def check_budget(budget_ms: float) -> None:
+    if not math.isfinite(budget_ms) or budget_ms <= 0:
+        raise UsageError(f"--budget-ms {budget_ms:g}: expected a number above 0, such as --budget-ms 2")
+
+
+def check_limits(args: argparse.Namespace) -> None:
+    for name, low in (("trials", 1), ("workers", 1), ("steps", 1), ("resolution", 32), ("seed", 0),
+                      ("confirm", 0)):
+        value = getattr(args, name, None)
+        if value is not None and value < low:
+            raise UsageError(f"--{name} {value}: expected at least {low}")
+    if args.minutes is not None and (not math.isfinite(args.minutes) or args.minutes <= 0):
+        raise UsageError(f"--minutes {args.minutes:g}: expected a number above 0")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("fastvit-explorer", "torch", "optuna", "onnxruntime", "timm", "numpy"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def start(args: argparse.Namespace) -> Run:
+    """Make a run's folder and its study from the command's words; the presets wait in its queue.
+
+    Raises:
+        UsageError: budget, data, space, device or folder cannot be used.
+    """
+    from nas.data import DRAWN, load_task
+    from nas.latency import check_device
+    from nas.latency.cache import machine
+    from nas.proxy import RECIPE, rungs
+
+    check_budget(args.budget_ms)
+    for name, value in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    space = SearchSpace.load(args.space)
+    check_device(args.device)
+    anchors = check_anchors(getattr(args, "anchor", []))
+    task = load_task(args.data, resolution=args.resolution, seed=args.seed)
+    if task.note:
+        print(task.note, file=sys.stderr)
+    name = time.strftime("%Y%m%d-%H%M%S") + f"-{task.name}-{args.budget_ms:g}ms"
+    run = Run.create(Path(args.run) if args.run else Path("runs") / name, {
+        "budget_ms": args.budget_ms, "budgets": args.budgets,
+        "device": args.device, "origin": "measured", "resolution": task.resolution,
+        "task": args.data if args.data in DRAWN else str(Path(args.data).resolve()),
+        "task_fingerprint": task.fingerprint, "num_classes": task.num_classes,
+        "space": {"name": space.name, "toml": space.source}, "seed": args.seed,
+        "steps": rungs(args.steps)[-1], "recipe": RECIPE, "sampler": args.sampler, "versions": _versions(),
+        "host": {"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),
+                 "processor": machine()},
+    }, args.storage or os.environ.get(ENVIRONMENT) or None)
+    run.create_study()
+    enqueue_presets(run)
+    for name in anchors:
+        run.study.enqueue_trial({}, user_attrs={"anchor": name, "timm": name})
+    return run
+
+
+def check_anchors(names: Sequence[str]) -> list[str]:
+    """The models of timm to be measured beside the front, each once.
+
+    Raises:
+        UsageError: timm has no such model.
+    """
+    from nas.latency.network import TIMM, Network
+
+    for name in names:
+        if not name.startswith(TIMM):
+            raise UsageError(f"--anchor {name}: expected {TIMM}NAME (the presets are anchors already; a variant "
+                             "becomes one by `search.py import`)")
+        Network.of(name).check()
+    return list(dict.fromkeys(names))
+
+
+def enqueue_presets(run: Run) -> None:
+    """Put those presets in the queue that the run does not have yet: all, unless a kill came between."""
+    space = SearchSpace.from_toml(run.meta["space"]["toml"])
+    there = {trial.user_attrs.get("preset") for trial in run.study.get_trials(deepcopy=False)}
+    for preset, config in PRESETS.items():
+        if preset not in there:
+            if config in space:
+                space.enqueue(run.study, config, {"preset": preset})
+            else:
+                run.study.enqueue_trial({}, user_attrs={"preset": preset, "config": config.to_dict()})
+
+
+def launch(run: Run, args: argparse.Namespace) -> int:
+    """Run workers until a limit is reached, print the front, and return the exit code.
+
+    Raises:
+        UsageError: the run is going on already.
+        Failure: workers keep dying, the first trials fail alike, or the storage is gone.
+    """
+    lock = FileLock(run.path / "launcher.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        going_on = True
+    else:
+        going_on = run.state() == "running"
+    if going_on:
+        lock.release()
+        raise UsageError(f"{run.path} is running already (process {run.meta.get('launcher_pid')}); "
+                         f"`search.py status {run.path}` shows how far it is")
+    with lock:
+        try:
+            return _launch(run, args)
+        except OSError as error:
+            raise Failure(f"{run.path} cannot be written: {error.strerror or error}; nothing that was recorded is "
+                          f"lost, go on with `search.py resume {run.path}` when it can") from error
+
+
+def to_confirm(asked: int | None, meta: dict[str, Any], minutes: float | None, workers: int) -> int:
+    """How many points of the front are to be confirmed, at most: none by default where the time for it would go into
+    the parents of the further seeds."""
+    if asked is None and minutes and 60 * minutes * SHARE * workers < ENOUGH * parents_seconds(meta):
+        return 0
+    return FINALISTS if asked is None else asked
+
+
+def _launch(run: Run, args: argparse.Namespace) -> int:
+    from nas.proxy.parent import PRESET, parent_path
+    from nas.report.printed import front_table, write_report
+    from nas.workers.liveness import bury
+
+    if (note := run.repair()) is not None:
+        print(note, file=sys.stderr)
+    if not run.shared:
+        run.create_study()
+    enqueue_presets(run)
+    if buried := bury(run):
+        print(f"{buried} trials that an earlier worker left unfinished are tried again", file=sys.stderr)
+    machine = this_machine()
+    workers = args.workers or default_workers(machine)
+    if warning := too_many(machine, workers):
+        print(warning, file=sys.stderr)
+    done = sum(r.counted for r in run.records())
+    trials, goal = args.trials, run.meta.get("trial_limit")
+    if not (trials or args.minutes) and goal is not None and run.meta.get("state") != "finished":
+        # Interrupted, and told nothing new: on to the number of trials that it was started with.
+        trials = max(0, goal - done)
+    minutes = args.minutes or (DEFAULT_MINUTES if trials is None else None)
+    run.tell_to_stop(False)
+    earlier = float(run.meta.get("elapsed_s", 0.0))
+    count = to_confirm(args.confirm, run.meta, minutes, workers)
+    if count == 0 and args.confirm is None:
+        print(f"{minutes:g} minutes are too few to train the parents of further seeds, so no point is confirmed and "
+              f"all the time is for the search (--confirm {FINALISTS} confirms all the same)", file=sys.stderr)
+    searching = 60 * (minutes or 0) * (1 - SHARE if count else 1)
+    run.update(state="running", **launcher(), resumed=now(), workers=workers,
+               deadline=None if minutes is None else time.time() + 60 * minutes,
+               search_deadline=None if minutes is None else time.time() + searching,
+               trial_limit=None if trials is None else done + trials)
+    confirmation = Confirmation(run, count)
+    print(f"run {run.path}: {run.meta['task']}, {run.meta['resolution']} px, {run.meta['device']}, "
+          f"budget {run.meta['budget_ms']:g} ms, {workers} workers", file=sys.stderr)
+    if not parent_path(run.meta["task_fingerprint"], run.meta["steps"], run.meta["seed"]).exists():
+        print(f"first the parent, {PRESET.upper()}, is trained on these images, once: every proxy starts from a slice "
+              "of its weights", file=sys.stderr)
+    if found := _reach(run, run.records()):  # before the run, where the device was calibrated
+        print(found, file=sys.stderr)
+    begun = time.monotonic()
+    signals = _Signals(run)
+    pool, state = Pool(run, share(machine, workers)), "interrupted"
+    try:
+        with signals:
+            pool.start()
+            _watch(run, pool, signals, confirmation, begun, earlier, minutes, trials, done)
+        state = "interrupted" if signals.count else "finished"
+    finally:
+        with contextlib.suppress(Failure, OSError):  # a storage that is gone is what ended the run
+            pool.kill()
+            run.update(state=state, elapsed_s=earlier + time.monotonic() - begun, launcher_pid=None)
+    if run.meta.get("confirming") != "done":  # else it was brought up to date before the last round
+        with contextlib.suppress(Failure, OSError):
+            update_posterior(run)
+    front = write_report(run)
+    print(json.dumps(front) if args.json else front_table(front))
+    return _closing_words(run, front, signals, confirmation)
+
+
+def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmation: Confirmation) -> int:
+    say = lambda text: print(text, file=sys.stderr)  # noqa: E731
+    if confirmation.trouble:
+        say(confirmation.trouble)
+    records = run.records()
+    say(f"\nthe front is in {run.path / 'front.html'} and {run.path / 'front.csv'}")
+    points = [point for point in front["points"] if not point["preset"]] or front["points"]
+    if points:
+        say(f"export one:  python search.py export {run.path} --trial {points[-1]['trial']} --name fastvit_mine")
+    if signals.count:
+        say(f"go on with:  python search.py resume {run.path}")
+        return 143 if signals.last == signal.SIGTERM else 130
+    failures = [r for r in records if r.outcome == "failed"]
+    if failures and not any(r.score is not None for r in records):
+        raise Failure(f"every trial failed, the last with: {failures[-1].reason}; "
+                      f"`search.py status {run.path}` counts them")
+    if not points:
+        measured = [r for r in records if r.origin == "measured" and r.latency_ms]
+        nearest = min(measured, key=lambda r: r.latency_ms or math.inf, default=None)
+        miss = f"; the nearest miss is {nearest.latency_ms:.3f} ms ({nearest.words})" if nearest else ""
+        say(f"nothing meets {front['budget_ms']:g} ms on {front['device']} at {front['resolution']} px{miss}. "
+            "Raise --budget-ms, lower --resolution, or give a --space that reaches smaller networks.")
+        return NOTHING_MEETS_THE_BUDGET
+    return 0
+
+
+class _Signals:
+    """Ctrl-C once: end after the current trials. Twice: abort. SIGTERM ends like the first Ctrl-C."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.count, self.last = run, 0, 0
+
+    def __enter__(self) -> _Signals:
+        self._old = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        self.count, self.last = self.count + 1, number
+        # Only noted here: the storage may be in the middle of an answer. The launcher's loop tells the workers.
+        if self.count == 1:
+            os.write(2, b"\nending after the current trials; once more aborts\n")
+        elif self.count > 2:
+            raise KeyboardInterrupt
+
+
+def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, begun: float,
+           earlier: float, minutes: float | None, trials: int | None, done: int) -> None:
+    from nas.workers.worker import idle_path
+
+    seen: set[int] = {r.trial for r in run.records() if r.outcome != "running"}
+    saved, told = 0, False
+    with _progress(minutes, trials) as bar:
+        while True:
+            records = run.records()
+            for record in records:
+                if record.outcome != "running" and record.trial not in seen:
+                    seen.add(record.trial)
+                    _announce(bar, record, time.monotonic() - begun)
+            elapsed = time.monotonic() - begun
+            best = max((r.score for r in records if r.score is not None and r.latency
+                        and r.latency["latency_ms"] <= run.meta["budget_ms"]), default=None)
+            counted = sum(r.counted and r.outcome != "running" for r in records) - done
+            bar.n = min(bar.total, counted if minutes is None else round(elapsed))
+            bar.set_postfix_str(f"{counted} trials" + ("" if best is None else f", best {best:.3f}"))
+            alive = pool.tend(sum(r.outcome != "running" and not r.retried for r in records),
+                              replace=not signals.count)
+            if not alive or signals.count > 1:
+                break
+            if signals.count == 1 and not told:
+                told = True
+                run.tell_to_stop()
+            if elapsed - saved > 10:
+                saved = int(elapsed)
+                with contextlib.suppress(OSError):  # a full disk is the workers' to report; they wait for space
+                    run.update(elapsed_s=earlier + elapsed)
+            _check_alike(records)
+            left = None if minutes is None else 60 * minutes - elapsed
+            idle = all(idle_path(run, worker.name).exists() for worker in pool.processes)
+            if not signals.count and (said := confirmation.step(idle=idle, seconds_left=left, workers=alive)):
+                bar.write(f"{elapsed:6.1f} s  {said}", file=sys.stderr)
+            if records and all(r.latency for r in records if r.preset) and (found := _reach(run, records)):
+                bar.write(f"{elapsed:6.1f} s  {found}", file=sys.stderr)
+            time.sleep(0.5)
+
+
+def _reach(run: Run, records: list[TrialRecord]) -> str:
+    """How much of the space meets the budget, in words: once in a run, as soon as that can be predicted."""
+    if "reach" in run.meta or not (found := reach(run, records)):
+        return ""
+    run.update(reach=found)
+    return found
+
+
+def _check_alike(records: list[TrialRecord]) -> None:
+    ended = [r for r in records if r.outcome != "running" and r.searched]
+    if len(ended) >= 5 and len({r.reason for r in ended[:5]}) == 1 and all(r.outcome == "failed" for r in ended[:5]):
+        raise Failure(f"the first five trials failed alike: {ended[0].reason}")
+
+
+@contextlib.contextmanager
+def _progress(minutes: float | None, trials: int | None) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    total, unit = (trials or 1, "trial") if minutes is None else (round(60 * minutes), "s")
+    with tqdm(total=total, unit=unit, file=sys.stderr, disable=None, leave=False,
+              bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
+        bar.total = total
+        yield bar
+
+
+def _announce(bar: Any, record: TrialRecord, elapsed: float) -> None:
+    if record.outcome == "over_budget" and record.origin == "predicted":
+        return
+    what = (record.preset or "").upper() or f"trial {record.trial}"
+    latency = "" if record.latency_ms is None else f" {record.latency_ms:.3f} ms"
+    score = "" if record.score is None else f" score {record.score:.3f}"
+    reason = "" if record.outcome == "complete" else f" ({record.outcome.replace('_', ' ')}: {record.reason})"
+    bar.write(f"{elapsed:6.1f} s  {what:<10}{latency}{score}{reason}  {record.words if score else ''}", file=sys.stderr)

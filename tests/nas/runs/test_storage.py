@@ -1,0 +1,307 @@
+"""Storages: what a kill, a full disk or a restart leaves behind, and runs that several machines share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import optuna
+import pytest
+
+from nas.errors import UsageError
+from nas.workers.liveness import STALE_S, Census, Pulse, bury, checkpoint_path, lock_path
+from nas.runs.journal import Journal
+from nas.runs.run import Run
+from nas.runs.storage import StorageGone, checked_url, open_journal, open_storage, patient, without_secrets
+from nas.workers.worker import Worker
+from tests.nas import services
+from tests.nas.stand_in import StandIn
+from tests.nas.workers.test_kill import ROOT, STAND_IN, begin
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines()
+
+
+def test_half_a_line_is_cut_off_before_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "journal.log"
+    journal = Journal(path)
+    journal.append_logs([{"n": 0}])
+    for half in (b'{"n": 1', b"x" * 10_000, b"\0" * 5000):
+        with path.open("ab") as file:
+            file.write(half)
+        assert list(Journal(path).read_logs(0)) == [{"n": 0}]
+        journal.append_logs([{"n": 2}])
+        assert lines(path) == [b'{"n":0}', b'{"n":2}']
+        with path.open("r+b") as file:
+            file.truncate(8)
+
+
+def test_a_journal_reads_on_where_it_stopped(tmp_path: Path) -> None:
+    journal, other = Journal(tmp_path / "journal.log"), Journal(tmp_path / "journal.log")
+    journal.append_logs([{"n": n} for n in range(3)])
+    assert [entry["n"] for entry in other.read_logs(0)] == [0, 1, 2]
+    journal.append_logs([{"n": 3}])
+    assert [entry["n"] for entry in other.read_logs(3)] == [3]
+    assert [entry["n"] for entry in other.read_logs(1)] == [1, 2, 3]
+
+
+def test_many_writers_lose_nothing(tmp_path: Path) -> None:
+    code = ("import sys, pathlib; from nas.runs.journal import Journal\n"
+            "journal = Journal(pathlib.Path(sys.argv[1]))\n"
+            "for n in range(50): journal.append_logs([{'who': sys.argv[2], 'n': n, 'x': 'y' * 3000}])")
+    path = tmp_path / "journal.log"
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path), str(who)], cwd=ROOT) for who in range(4)]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    assert len({(entry["who"], entry["n"]) for entry in map(json.loads, lines(path))}) == 200
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal.log"
+    study = optuna.create_study(storage=open_journal(path, patience_s=0.3))
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # the kernel takes 20 bytes and no more
+    try:
+        with pytest.raises(StorageGone, match=r"cannot be used: .*; nothing that was recorded is lost"):
+            study.add_trial(optuna.trial.create_trial(value=2.0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    study.add_trial(optuna.trial.create_trial(value=3.0))
+    again = optuna.load_study(study_name=None, storage=open_journal(path))
+    assert [trial.value for trial in again.trials] == [1.0, 3.0]
+
+
+class Away:
+    """A storage that fails so many times."""
+
+    def __init__(self, inner: optuna.storages.BaseStorage, errors: list[Exception]) -> None:
+        self.inner, self.errors = inner, errors
+
+    def __getattr__(self, name: str) -> object:
+        def call(*args: object, **kwargs: object) -> object:
+            found = getattr(self.inner, name)(*args, **kwargs)  # the write happens, its answer is lost
+            if self.errors:
+                raise self.errors.pop()
+            return found
+        return call
+
+
+def test_a_storage_that_comes_back_is_waited_for() -> None:
+    away = Away(optuna.storages.InMemoryStorage(), [])
+    study = optuna.create_study(storage=patient(away, "there", 5.0))  # type: ignore[arg-type]
+    trial = study.ask()
+    away.errors = [ConnectionResetError(), OSError(28, "No space left on device")]
+    study.tell(trial, 1.0)
+    assert study.best_value == 1.0
+    away.errors = [ValueError("a defect is no outage")]
+    with pytest.raises(ValueError, match="defect"):
+        study.ask()
+
+
+@pytest.mark.parametrize(("url", "said"), [
+    ("sqlite:///x.db", "expected postgresql"), ("redis://h", "expected postgresql"), ("nonsense", "expected"),
+    ("postgresql://u:s3cret@host", "name of the database"), ("grpc://", "grpc://HOST:PORT"),
+    ("grpc://h:1/db", "grpc://HOST:PORT"), ("mysql://u:s3cret@h:port/db", "port is no number")])
+def test_urls_that_are_none(url: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        checked_url(url)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_urls_are_made_whole_and_their_secrets_left_out() -> None:
+    assert checked_url("postgres://u:p@h/db") == "postgresql+psycopg://u:p@h/db"
+    assert checked_url("mysql://u:p@h:3/db?x=1") == "mysql+pymysql://u:p@h:3/db?x=1"
+    assert checked_url("grpc://h") == "grpc://h:13000"
+    said = without_secrets("cannot reach postgresql+psycopg://u:s3cret@h:1/db?password=s3cret at all")
+    assert said == "cannot reach postgresql+psycopg://h:1/db at all"
+
+
+def test_nobody_answers(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("psycopg")
+    pytest.importorskip("pymysql")
+    port = services.free_port()
+    for url in (f"postgresql://u:s3cret@127.0.0.1:{port}/db", f"mysql://u:s3cret@127.0.0.1:{port}/db"):
+        with pytest.raises(StorageGone, match="does not answer") as caught:
+            open_storage(url)
+        assert "s3cret" not in str(caught.value)
+    assert "s3cret" not in "".join(capfd.readouterr())
+
+
+def test_names_that_come_with_a_run_stay_in_its_folder(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run", 0)
+    (tmp_path / "away-0.pt").touch()
+    study, evil = run.study, {"worker": "../../away", "config_key": "../../away", "outcome": "failed", "seed": 0}
+    for trial in (study.ask(), study.ask()):
+        trial.set_user_attr("record", evil)
+    bury(run)
+    assert (tmp_path / "away-0.pt").exists()
+    assert not (tmp_path / "away.lock").exists()
+    workers = run.path / "workers"
+    assert Path(lock_path(run, "../../x")).parent == checkpoint_path(run, "/etc/x", 0).parent == workers
+
+
+# ---------------------------------------------------------------------------------------------- shared storages
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[services.Postgres]:
+    pytest.importorskip("psycopg")
+    with services.postgres() as found:
+        if found is None:
+            pytest.skip("PostgreSQL is not installed here")
+        yield found
+
+
+def shared_run(folder: Path, name: str, url: str, configs: int) -> Run:
+    return begin(folder / name, configs, "--storage", url)
+
+
+def by_other_machine(folder: Path, url: str, name: str, trials: int) -> Run:
+    """What a worker does that only knows the run's name and the storage."""
+    run = Run.open(folder / name, url)
+    with Pulse(run, f"far-{folder.name}"):
+        worker = Worker(run, f"far-{folder.name}", StandIn(run, measure_s=0, rung_s=0))
+        for _ in range(trials):
+            worker.run_trial(worker.study.ask())
+    return run
+
+
+def test_workers_of_other_machines(tmp_path: Path, server: services.Postgres) -> None:
+    run = shared_run(tmp_path / "here", "shared", server.url, 5)
+    assert "s3cret" not in "".join(path.read_text() for path in run.path.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda far: by_other_machine(tmp_path / far, server.url, "shared", 6), ("there", "yonder")))
+    records = Run.open(run.path, server.url).records()
+    assert len(records) == 12
+    assert {r.outcome for r in records} == {"complete"}
+    assert {r.worker for r in records} == {"far-there", "far-yonder"}
+    assert len({r.config_key for r in records}) == 12
+    assert Run.open(run.path, server.url).front()["points"]
+    with pytest.raises(UsageError, match="name it with --storage"):
+        Run.open(run.path).records()
+    with pytest.raises(UsageError, match="nor does the storage know"):
+        Run.open(tmp_path / "other", server.url)
+    with pytest.raises(UsageError, match="has a run named shared already"):
+        shared_run(tmp_path / "again", "shared", server.url, 0)
+
+
+def test_the_dashboard_reads_shared_runs(tmp_path: Path, server: services.Postgres,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    from dashboard.load import Reader
+
+    run = shared_run(tmp_path, "seen", server.url, 0)
+    with pytest.raises(UsageError, match="FASTVIT_EXPLORER_STORAGE"):
+        Reader(run.path).read()
+    monkeypatch.setenv("FASTVIT_EXPLORER_STORAGE", server.url)
+    reader = Reader(run.path)
+    assert reader.read().records == []
+    by_other_machine(tmp_path / "far", server.url, "seen", 2)
+    time.sleep(1.1)
+    assert len(reader.read().records) == 2
+
+
+def test_beats_tell_who_lives_on_another_machine(tmp_path: Path, server: services.Postgres,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    run = shared_run(tmp_path, "beats", server.url, 0)
+    far = Run.open(tmp_path / "far" / "beats", server.url)
+    trial = far.study.ask()
+    pulse = Pulse(far, "far-1")
+    pulse.__enter__()
+    trial.set_user_attr("record", {"worker": "far-1", "outcome": "running"})
+    census = Census(run)
+    assert bury(run, census) == 0
+    monkeypatch.setattr("nas.workers.liveness.STALE_S", 0.0)  # as if it had been silent for long
+    time.sleep(1.1)  # the attributes of a study are kept for a second
+    assert bury(run, census) == 1
+    retried = [t for t in run.study.get_trials() if t.user_attrs.get("retry_of") == trial.number]
+    assert len(retried) == 1
+    assert retried[0].user_attrs["preset"] == trial.user_attrs["preset"]
+    pulse.__exit__()
+
+
+def test_nobody_is_dead_because_the_storage_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shared:
+        shared, path = True, tmp_path
+
+        def attrs(self) -> dict[str, int]:
+            return {"beat:far": beats}
+
+    now, beats = 1000.0, 1
+    monkeypatch.setattr("nas.workers.liveness.time.monotonic", lambda: now)
+    census = Census(Shared())  # type: ignore[arg-type]
+    census.look()
+    now += STALE_S + 5  # one look that lasted so long
+    census.look()
+    assert census.alive("far")
+    for _ in range(20):  # and twenty that found no beat
+        now += 5
+        census.look()
+    assert not census.alive("far")
+    beats += 1
+    census.look()
+    assert census.alive("far")
+
+
+def test_stop_and_limits_reach_other_machines(tmp_path: Path, server: services.Postgres) -> None:
+    run = shared_run(tmp_path, "stop", server.url, 0)
+    far = Run.open(tmp_path / "far" / "stop", server.url)
+    assert not far.told_to_stop()
+    run.update(trial_limit=3)
+    run.tell_to_stop()
+    time.sleep(1.1)
+    assert far.told_to_stop()
+    assert far.refresh()["trial_limit"] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize(("proxied", "away_s"), [(True, 10), (False, 65)])
+def test_a_database_that_is_away(tmp_path: Path, server: services.Postgres, proxied: bool, away_s: float) -> None:
+    """Two workers of a launcher and one of another machine, in the middle of their trials."""
+    if proxied:
+        pytest.importorskip("grpc")
+    name = f"away-{away_s}"
+    with services.proxy(server.url) if proxied else contextlib.nullcontext(server.url) as url:
+        run = shared_run(tmp_path, name, server.url, 20)
+        launcher = subprocess.Popen(
+            [sys.executable, "search.py", "resume", str(run.path), "--storage", url, "--trials", "20",
+             "--workers", "2", "--confirm", "0"], cwd=ROOT, env=STAND_IN, stderr=subprocess.PIPE, text=True)
+        far = subprocess.Popen([sys.executable, "-m", "tests.nas.stand_in", str(tmp_path / "far" / name), "far"],
+                               cwd=ROOT, env=STAND_IN | {"FASTVIT_EXPLORER_STORAGE": url})
+        deadline = time.monotonic() + 100
+        while not (before := ended(run)):
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        server.stop()
+        time.sleep(away_s)
+        server.start()
+        said = launcher.communicate(timeout=300)[1]
+        assert launcher.returncode == 0, said
+        assert far.wait(timeout=100) == 0
+    records = Run.open(run.path, server.url).records()
+    assert len([r for r in records if r.outcome == "complete"]) >= 27
+    assert before.items() <= ended(run).items()
+    assert {r.reason for r in records if r.outcome == "failed"} <= {"the worker died; tried again"}
+    assert "s3cret" not in said
+
+
+def ended(run: Run) -> dict[int, float | None]:
+    return {r.trial: r.score for r in run.records() if r.outcome == "complete"}
+
+
+def test_a_worker_name_is_taken_once(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run", 0)
+    with Pulse(run, "one"), pytest.raises(RuntimeError, match="choose another --id"), Pulse(run, "one"):
+        pass
+    assert Census(run).anyone() is False

@@ -1,0 +1,125 @@
+"""What is proposed: within the budget, not known, and where it adds most to the front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastvit.config import FastViTConfig
+from fastvit.cost import cost
+from nas.estimate.surrogate import Evidence
+from nas.runs.trial import TrialRecord
+from nas.search.pareto import hypervolume
+from nas.search.proposer import STARTUP_TRIALS, Proposer, gains
+from space import SearchSpace
+from tests.nas.estimate.test_surrogate import truth
+
+SPACE, BUDGET_MS = SearchSpace.load("default"), 2.0
+
+
+def latency_ms(configs: Sequence[FastViTConfig]) -> np.ndarray:
+    return np.array([0.2 + 30 * cost(config, 64).gmacs for config in configs])
+
+
+def record(number: int, config: FastViTConfig, score: float | None, **more: Any) -> TrialRecord:
+    scores = [] if score is None else [{"step": 240, "score": score, "score_sd": 0.01}]
+    return TrialRecord(trial=number, outcome="running" if score is None else "complete", config=config.to_dict(),
+                       config_key=config.key(), score=score, scores=scores,
+                       latency={"latency_ms": float(latency_ms([config])[0]), "origin": "measured"}, **more)
+
+
+def begun(count: int = 20) -> tuple[Proposer, list[TrialRecord]]:
+    """A proposer, and trials whose score grows with latency."""
+    proposer, records = Proposer(SPACE, 240, BUDGET_MS, np.random.default_rng(0)), []
+    for number in range(count):
+        config = proposer.random(latency_ms, set())
+        assert config is not None
+        records.append(record(number, config, float(np.log(latency_ms([config])[0])) / 10))
+    return proposer, records
+
+
+def test_gains_are_differences_of_hypervolume() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        front_ms, front_score = np.sort(rng.uniform(0.2, 2, 4)), np.sort(rng.uniform(0, 1, 4))
+        ms, score = rng.uniform(0.1, 2.5, 5), rng.uniform(-0.2, 1.2, 5)
+        before = hypervolume(front_ms, front_score, budget_ms=2, score_floor=0)
+        after = [hypervolume([*front_ms, m], [*front_score, s], budget_ms=2, score_floor=0)
+                 for m, s in zip(ms, score, strict=True)]
+        assert gains(ms, score, front_ms, front_score, 2.0, 0.0) / 2 == pytest.approx(np.array(after) - before)
+
+
+def test_a_warm_start_has_more_activations_at_the_same_latency() -> None:
+    proposer = Proposer(SPACE, 240, BUDGET_MS, np.random.default_rng(0))
+
+    def beyond_latency(configs: Sequence[FastViTConfig | None]) -> float:
+        return float(np.mean([np.log(cost(c, 64).activations_m / latency_ms([c])[0]) for c in configs if c]))
+
+    warm = [proposer.warm_start(latency_ms, set()) for _ in range(10)]
+    assert all(config and latency_ms([config])[0] <= BUDGET_MS for config in warm)
+    assert beyond_latency(warm) > beyond_latency([proposer.random(latency_ms, set()) for _ in range(10)]) + 0.1
+
+
+def test_what_ships_takes_the_place_of_a_warm_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    proposer, records = begun(2)
+    monkeypatch.setattr(proposer, "warm_start", lambda *args: None)
+    assert proposer.next(records, latency_ms) is None
+    rng = np.random.default_rng(0)
+    proposer.prior = [Evidence(config, 240, truth(config)) for config in (SPACE.sample(rng) for _ in range(20))]
+    assert proposer.next(records, latency_ms) is not None
+    assert proposer.next([], latency_ms) is None, "without a front there is nothing to add to"
+
+
+def test_proposals_beat_chance_and_stay_within_the_budget() -> None:
+    budget = 0.05
+
+    def predict_ms(configs: list[FastViTConfig]) -> np.ndarray:
+        return np.array([cost(config, 64).gmacs for config in configs])
+
+    def search(surrogate: bool, seed: int) -> float:
+        rng = np.random.default_rng(seed)
+        proposer, records = Proposer(SPACE, 100, budget, rng), []
+        for trial in range(45):
+            config = (proposer.next(records, predict_ms) if surrogate
+                      else proposer.random(predict_ms, {r.config_key for r in records}))
+            assert config is not None
+            ms = float(predict_ms([config])[0])
+            assert ms <= budget
+            score = 0.5 + truth(config) + 0.01 * rng.standard_normal()
+            records.append(TrialRecord(
+                trial=trial, outcome="complete", config=config.to_dict(), config_key=config.key(),
+                latency={"latency_ms": ms, "origin": "measured"}, scores=[{"step": 100, "score": score}], score=score))
+        assert len({r.config_key for r in records}) == len(records)
+        return hypervolume([r.latency_ms for r in records],
+                           [0.5 + truth(FastViTConfig.from_dict(r.config)) for r in records], budget_ms=budget,
+                           score_floor=0.2)
+
+    ours, chance = (np.mean([search(surrogate, seed) for seed in range(2)]) for surrogate in (True, False))
+    assert ours > chance
+
+
+def test_the_first_proposals_need_no_surrogate() -> None:
+    proposer, records = begun(STARTUP_TRIALS - 1)
+    assert proposer.next(records, latency_ms) is not None
+    assert not proposer.surrogate.ready
+
+
+def test_another_worker_does_not_repeat_what_is_running() -> None:
+    _, records = begun()
+    one, other, alone = (Proposer(SPACE, 240, BUDGET_MS, np.random.default_rng(7)) for _ in range(3))
+    first = one.next(records, latency_ms)
+    assert first is not None
+    assert alone.next(records, latency_ms) == first  # the same candidates
+    second = other.next([*records, record(20, first, None)], latency_ms)
+    assert second is not None
+    apart = abs(latency_ms([second]) - latency_ms([first]))[0]
+    assert second != first
+    assert apart > 0
+
+
+def test_nothing_within_the_budget_is_no_proposal() -> None:
+    proposer, _ = begun(1)
+    assert proposer.next([], lambda configs: np.full(len(configs), 9.0)) is None
