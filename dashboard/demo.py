@@ -180,7 +180,7 @@ def make(path: Path, trials: int = 60, *, budget_ms: float = 1.5, seed: int = 0,
 
 
 def confirm(run: Run, space: SearchSpace, count: int, rng: np.random.Generator) -> None:
-    """What nas.search.confirmation does at the end of a search: more seeds for the finalists, latencies side by side."""
+    """What confirming does at the end of a search: more seeds for the finalists, latencies side by side."""
     from nas.search import confirmation
 
     chosen = confirmation.finalists(run.records(), run.meta["budget_ms"], count)
