@@ -1,0 +1,258 @@
+"""Top-1 of full-width networks on a user's images, estimated before they are trained: the one estimate that proposals,
+fronts, pages and `search.py score` share.
+
+The prior is a law of size and shape, fitted to whole networks on real images (FastViT-Bench's rows and the published
+FastViTs): linear in a few features on the logit scale, with a level for each data set, a slope that data sets share and
+one by which they differ, and a Matern term for what similar configurations share beyond size. A run moves it in two
+ways. Whole networks that it trained on the same images are observations like the others. Its proxies move a
+configuration against others of its size by no more than proxies of that kind agree with whole networks where both are
+known (Agreement), times how far the run's own proxies agree with themselves. Evidence that says nothing so moves
+nothing, and what is left is that the larger network at the same latency wins.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from fastvit.config import FastViTConfig
+from fastvit.presets import ABLATIONS, PRESETS
+from nas.bench.real_images import truth_rows
+from nas.estimate.surrogate import Surrogate, encode, size_features
+
+UNIT = "top-1, share of the images"
+LAW = Path(__file__).parents[1] / "bench" / "accuracy_law.json"  # python -m nas.bench law
+IMAGENET = "imagenet"
+_PUBLISHED_SE = 0.15  # points, between trainings of one published network
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A network trained at full width: top-1 as a share and its standard deviation, on the images of `task`.
+
+    Observations of one `task` share a level: the same images, pixels and training.
+    """
+
+    task: str
+    config: FastViTConfig
+    top1: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviations on the logit scale, fitted by `python -m nas.bench law`.
+
+    `level` between data sets, `slope` of each feature's weight, `own_slope` by which a data set's weights differ,
+    `shape` of what similar configurations share on all data sets, `own_shape` on one, `chance` between seeds.
+    """
+
+    centre: float = 1.0
+    level: float = 0.8
+    slope: float = 0.1
+    own_slope: float = 0.03
+    shape: float = 0.03
+    own_shape: float = 0.03
+    chance: float = 0.03
+    length: float = 2.0
+
+
+def features(configs: Sequence[FastViTConfig]) -> np.ndarray:
+    """What the law is linear in, each of order 1: (N, 6). Logarithms of GMACs, parameters, depth and activations, share
+    of the last two stages that mix by attention, mean size of the kernels."""
+    return np.array([_features(config) for config in configs]).reshape(-1, 6)
+
+
+@lru_cache(maxsize=20_000)
+def _features(config: FastViTConfig) -> tuple[float, ...]:
+    attention = sum(mixer == "attention" for mixer in config.mixers[2:]) / 2
+    kernels = float(np.mean([*config.ffn_kernels, *config.patch_kernels]))
+    return *size_features(config).tolist(), attention, (kernels - 5) / 4
+
+
+@lru_cache(maxsize=20_000)
+def _encoded(config: FastViTConfig) -> tuple[float, ...]:
+    return tuple(encode(config).tolist())
+
+
+def logit(share: np.ndarray | float) -> np.ndarray:
+    clipped = np.clip(share, 1e-3, 1 - 1e-3)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def shipped_whole() -> list[Whole]:
+    """What is known before any run: FastViT-Bench's rows of real images, and the published FastViTs."""
+    from nas.estimate.imagenet import published_top1
+
+    named = {f"FastViT-{name.upper()}": config for name, config in PRESETS.items()}
+    named |= {f"FastViT ablation {name.upper()}": config for name, config in ABLATIONS.items()}
+    return [Whole(row.protocol, row.config, row.top1 / 100, row.se / 100) for row in truth_rows()] + [
+        Whole(IMAGENET, named[name], top1 / 100, _PUBLISHED_SE / 100) for name, (_, top1) in published_top1().items()]
+
+
+def _matern(a: np.ndarray, b: np.ndarray, length: float) -> np.ndarray:
+    from scipy.spatial.distance import cdist
+
+    d = np.sqrt(5.0) * cdist(a, b) / length
+    return np.asarray((1 + d + d**2 / 3) * np.exp(-d))
+
+
+def covariance(spread: Spread, one: tuple[Sequence[FastViTConfig], Sequence[str]],
+               other: tuple[Sequence[FastViTConfig], Sequence[str]]) -> np.ndarray:
+    """Prior covariance of logits between configurations on their data sets: (N, M)."""
+    x, y = features(one[0]), features(other[0])
+    same = np.asarray(one[1], object)[:, None] == np.asarray(other[1], object)[None, :]
+    linear = x @ y.T
+    shape = _matern(np.array([_encoded(c) for c in one[0]]), np.array([_encoded(c) for c in other[0]]), spread.length)
+    return np.asarray(spread.slope**2 * linear + spread.shape**2 * shape
+                      + same * (spread.level**2 + spread.own_slope**2 * linear + spread.own_shape**2 * shape))
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Logits of configurations: mean (N,) and covariance (N, N), which holds the level that all of them share."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @property
+    def top1(self) -> np.ndarray:
+        return 1 / (1 + np.exp(-self.mean))
+
+    @property
+    def sd(self) -> np.ndarray:
+        """Standard deviation of each top-1, as a share: (N,)."""
+        return np.sqrt(np.diagonal(self.covariance)) * self.top1 * (1 - self.top1)
+
+    def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """The ends of the central interval that holds top-1 with probability `level`, as shares."""
+        from scipy.stats import norm
+
+        half = norm.ppf(0.5 + level / 2) * np.sqrt(np.diagonal(self.covariance))
+        low, high = self.mean - half, self.mean + half
+        return 1 / (1 + np.exp(-low)), 1 / (1 + np.exp(-high))
+
+    def beats(self, one: int, other: int) -> float:
+        """Probability that configuration `one` reaches more than `other`."""
+        from scipy.stats import norm
+
+        c = self.covariance
+        spread = np.sqrt(max(1e-12, c[one, one] + c[other, other] - 2 * c[one, other]))
+        return float(norm.cdf((self.mean[one] - self.mean[other]) / spread))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How proxies of one kind agree with whole networks beyond size: their partial correlation, and over how many
+    configurations it was found."""
+
+    correlation: float
+    configurations: int
+
+    @property
+    def believed(self) -> float:
+        """The correlation shrunk towards 0 by its own standard error; never below 0."""
+        prior = 0.3**2
+        error = 1 / max(1, self.configurations - 5)
+        return max(0.0, self.correlation * prior / (prior + error))
+
+
+class AccuracyModel:
+    """Estimates on the images of `task`, from what ships and from what a run has trained on them.
+
+    Args:
+        task: names the level: the same images, pixels and training.
+        whole: networks that the run trained whole, their `task` the same.
+        known: what is known beside them; None: what ships.
+    """
+
+    def __init__(self, task: str, whole: Sequence[Whole] = (), *, known: Sequence[Whole] | None = None,
+                 spread: Spread | None = None) -> None:
+        from scipy.linalg import cho_factor, cho_solve
+
+        self.task, self.spread = task, spread or fitted_spread()
+        self.rows = [*(shipped_whole() if known is None else known), *whole]
+        self._at = ([row.config for row in self.rows], [row.task for row in self.rows])
+        y = logit(np.array([row.top1 for row in self.rows]))
+        self._factor = cho_factor(covariance(self.spread, self._at, self._at) + np.diag(_noise(self.rows, self.spread)))
+        self._weights = cho_solve(self._factor, y - self.spread.centre)
+        self._proxies: tuple[Surrogate, np.ndarray, float, float] | None = None
+
+    @property
+    def own(self) -> list[Whole]:
+        """What is known of exactly these images."""
+        return [row for row in self.rows if row.task == self.task]
+
+    @property
+    def proxies_believed(self) -> float:
+        """The correlation beyond size at which proxies move the estimate; 0 where none do."""
+        return 0.0 if self._proxies is None else self._proxies[3]
+
+    def believe(self, proxies: Surrogate, among: Sequence[FastViTConfig], agreement: Agreement) -> AccuracyModel:
+        """Let the posterior of a run's proxies move configurations against others of their size.
+
+        Args:
+            among: the configurations that the run trained: what is usual among them is what size explains.
+        """
+        mean, sd = proxies.predict(among)
+        x = np.column_stack([np.ones(len(among)), features(among)])
+        weights = np.linalg.solve(x.T @ x + np.eye(x.shape[1]) * 1e-2, x.T @ mean)
+        # What the posterior does not know counts as spread, so one that has learned nothing moves nothing.
+        scale = float(np.sqrt(np.var(mean - x @ weights) + np.mean(sd**2)))
+        self._proxies = proxies, weights, max(scale, 1e-6), agreement.believed
+        return self
+
+    def predict(self, configs: Sequence[FastViTConfig]) -> Estimates:
+        from scipy.linalg import cho_solve
+
+        at = (configs, [self.task] * len(configs))
+        across = covariance(self.spread, at, self._at)
+        mean = self.spread.centre + across @ self._weights
+        left = covariance(self.spread, at, at) - across @ cho_solve(self._factor, across.T)
+        left[np.diag_indices(len(configs))] += self.spread.chance**2  # a network is trained once
+        if self._proxies is not None:
+            proxies, weights, scale, believed = self._proxies
+            found, _ = proxies.predict(configs)
+            off = (found - np.column_stack([np.ones(len(configs)), features(configs)]) @ weights) / scale
+            beyond = float(np.hypot(self.spread.shape, self.spread.own_shape))
+            mean = mean + believed * beyond * np.clip(off, -3, 3)
+        return Estimates(mean, left)
+
+
+def _noise(rows: Sequence[Whole], spread: Spread) -> np.ndarray:
+    """Variances of the observed logits about what the configuration is worth: sampling, and the seed's chance."""
+    return np.array([(row.sd / (row.top1 * (1 - row.top1)))**2 + spread.chance**2 for row in rows])
+
+
+@lru_cache(maxsize=1)
+def fitted_spread() -> Spread:
+    """As it ships."""
+    return Spread(**json.loads(LAW.read_text(encoding="utf-8"))["spread"]) if LAW.exists() else Spread()
+
+
+def fit_spread(rows: Sequence[Whole]) -> Spread:
+    """The spreads that make `rows` most likely, under weak priors that hold where few rows speak."""
+    from scipy.optimize import minimize
+
+    start = Spread()
+    names = [name for name in asdict(start) if name not in ("centre", "length", "level")]
+    at = ([row.config for row in rows], [row.task for row in rows])
+    y = logit(np.array([row.top1 for row in rows])) - start.centre
+
+    def cost(logs: np.ndarray) -> float:
+        spread = Spread(**asdict(start) | dict(zip(names, np.exp(logs).tolist(), strict=True)))
+        k = covariance(spread, at, at) + np.diag(_noise(rows, spread))
+        half = np.linalg.cholesky(k)
+        white = np.linalg.solve(half, y)
+        prior = np.array([getattr(start, name) for name in names])
+        return float(0.5 * white @ white + np.log(np.diagonal(half)).sum()
+                     + 0.5 * np.sum(((logs - np.log(prior)) / np.log(2.0))**2))
+
+    found = minimize(cost, np.log([getattr(start, name) for name in names]), method="L-BFGS-B")
+    return Spread(**asdict(start) | {name: round(float(value), 4)
+                                     for name, value in zip(names, np.exp(found.x), strict=True)})

@@ -1,0 +1,121 @@
+"""What is said of configurations on one task: the one door to every estimate that search, reports, pages and
+`search.py score` go through.
+
+On photographs that is top-1 of the whole network (nas/estimate/accuracy.py). On the drawn tasks, whose short runs rank
+long ones and ship, it is the posterior of the short runs, and without any, the law of long runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from fastvit.config import FastViTConfig
+from nas.data import DRAWN
+from nas.estimate.accuracy import IMAGENET, UNIT, AccuracyModel, Estimates
+from nas.estimate.surrogate import Evidence, Surrogate, shipped_evidence
+
+SKILL = "skill, share of the targets' variance"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score with its standard deviation and central intervals, in `unit`; `origin` says what it rests on.
+
+    `apart_sd` is the standard deviation of the score's distance from the mean of those it was estimated with: what is
+    left when the level that all of them share is taken out.
+    """
+
+    score: float
+    sd: float
+    interval_50: tuple[float, float]
+    interval_90: tuple[float, float]
+    apart_sd: float
+    unit: str
+    origin: str
+
+
+class Judge(Protocol):
+    """Estimates configurations on one task."""
+
+    def estimate(self, configs: Sequence[FastViTConfig]) -> list[Estimate]: ...
+
+
+class PhotographJudge:
+    """Top-1 after the training that `model` stands for."""
+
+    def __init__(self, model: AccuracyModel) -> None:
+        self.model = model
+
+    def estimate(self, configs: Sequence[FastViTConfig]) -> list[Estimate]:
+        found = self.model.predict(configs)
+        half, most = found.interval(0.5), found.interval(0.9)
+        apart = _apart(found)
+        return [Estimate(float(found.top1[i]), float(found.sd[i]), (float(half[0][i]), float(half[1][i])),
+                         (float(most[0][i]), float(most[1][i])), float(apart[i]), UNIT, self.origin)
+                for i in range(len(configs))]
+
+    @property
+    def origin(self) -> str:
+        """What the estimates rest on, in words."""
+        others = [row for row in self.model.rows if row.task not in (self.model.task, IMAGENET)]
+        said = (f"prior from size and shape: a law fitted to {len(others)} whole networks on other real images and the "
+                "published FastViTs")
+        if self.model.proxies_believed:
+            said += f"; proxies of this run (believed at {self.model.proxies_believed:.2f})"
+        if own := len(self.model.own):
+            return said + f"; {own} whole network{'s' * (own > 1)} trained on these images"
+        return said + "; no whole network was trained on these images, so the level common to all is a guess"
+
+
+class DrawnJudge:
+    """The score of a proxy, from what ships and what a run scored on exactly these images."""
+
+    def __init__(self, steps: int, rows: Sequence[Evidence], *, shipped: int) -> None:
+        self.surrogate, self.rows, self.shipped = Surrogate(steps).fit(rows), rows, shipped
+
+    def estimate(self, configs: Sequence[FastViTConfig]) -> list[Estimate]:
+        from nas.estimate.long_run import estimated_long_run
+
+        if self.surrogate.ready:
+            mean, sd = self.surrogate.predict(configs)
+            said = f"posterior of {len({row.config for row in self.rows})} configurations' short runs on these images"
+            said += f", of which {self.shipped} ship" if self.shipped else ""
+        else:
+            law = np.array(estimated_long_run(configs))
+            mean, sd = law[:, 0], (law[:, 2] - law[:, 1]) / (2 * 1.96)
+            said = "prior from size: a law fitted to long runs on other drawn tasks; nothing was scored on these images"
+        return [Estimate(float(m), float(s), _normal(m, s, 0.6745), _normal(m, s, 1.6449), float(s), SKILL, said)
+                for m, s in zip(mean, sd, strict=True)]
+
+
+def judge_of(task: str, fingerprint: str, steps: int, rows: Sequence[Evidence] = (), *,
+             model: AccuracyModel | None = None) -> Judge:
+    """Who estimates on a task.
+
+    Args:
+        task: a drawn task's name, or anything else for photographs.
+        steps: of the short runs whose scores are estimated on drawn tasks.
+        rows: the run's own short runs.
+        model: what is known on photographs; None: what ships.
+    """
+    if task in DRAWN:
+        shipped = shipped_evidence(fingerprint)
+        return DrawnJudge(steps, [*shipped, *rows], shipped=len({row.config for row in shipped}))
+    return PhotographJudge(model or AccuracyModel(fingerprint))
+
+
+def _apart(found: Estimates) -> np.ndarray:
+    """Standard deviations of the distances from the mean logit, as shares: (N,)."""
+    count = len(found.mean)
+    if count < 2:
+        return found.sd
+    centre = np.eye(count) - 1 / count
+    return np.asarray(np.sqrt(np.diagonal(centre @ found.covariance @ centre)) * found.top1 * (1 - found.top1))
+
+
+def _normal(mean: float, sd: float, times: float) -> tuple[float, float]:
+    return float(mean - times * sd), float(mean + times * sd)
