@@ -1,21 +1,18 @@
-"""How well the predicted phone predicts: each published FastViT from all others, and networks of another family.
+"""How well the predicted phone predicts: each published FastViT from all others, and whole publications left out.
 
-    python benchmarks/latency_phone.py
+    python benchmarks/latency_phone.py [--count]    # --count: the work of relatives anew, as phone_networks.csv has it
 """
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
+import sys
 
 import numpy as np
 import torch
 from torch import nn
 
-import fastvit
-from fastvit.presets import ABLATIONS, PRESETS
 from nas.latency.network import Network
-from nas.latency.phones import PHONES, _whole, leave_one_out, predict, published, work
+from nas.latency.phones import PHONES, LeftOut, _whole, known, leave_one_out, leave_source_out
 
 PHONE = "iphone12pro"
 
@@ -39,41 +36,45 @@ def multiply_accumulates(name: str, resolution: int) -> tuple[float, float]:
     return sums[0], sums[1]
 
 
+def show(title: str, rows: list[LeftOut]) -> None:
+    print(f"\n{title:<16}{'published':>10}{'predicted':>10}{'95 % interval':>18}{'error':>9}")
+    for row in rows:
+        interval = f"[{row.low_ms:.2f}, {row.high_ms:.2f}]"
+        error = 100 * (row.predicted_ms / row.latency_ms - 1)
+        print(f"{row.name:<16}{row.latency_ms:>10.3f}{row.predicted_ms:>10.3f}{interval:>18}{error:>7.1f} %  "
+              f"{row.source}")
+    errors = [abs(row.predicted_ms / row.latency_ms - 1) for row in rows]
+    inside = [row.low_ms <= row.latency_ms <= row.high_ms for row in rows]
+    print(f"MAPE {100 * np.mean(errors):.1f} %, {100 * np.mean(inside):.0f} % inside the 95 % interval")
+
+
+def null(by: str) -> float:
+    """Mean relative error of a line through all GMACs, "network" or "source" left out."""
+    rows, errors = known(PHONE), []
+    for row in rows if by == "network" else [row for row in rows if row.config is None]:
+        rest = [other for other in rows if (other.name != row.name if by == "network" else other.source != row.source)]
+        x = np.array([[sum(other.terms[1:3]), 1.0] for other in rest])
+        ms = np.array([other.latency_ms for other in rest])
+        line = np.linalg.lstsq(x / ms[:, None], np.ones(len(ms)), rcond=None)[0]
+        errors.append(abs((line[0] * sum(row.terms[1:3]) + line[1]) / row.latency_ms - 1))
+    return float(np.mean(errors))
+
+
 def main() -> None:
     fit = _whole(PHONE)
     print(f"{PHONES[PHONE]}: {fit.costs[0]:.3f} ms + {fit.costs[1]:.3f} a dense GMAC + {fit.costs[2]:.3f} a depthwise "
           f"GMAC + {fit.costs[3]:.3f} a million elements of attention maps")
-    known = published(PHONE)
-    ms, *_ = predict([(PRESETS | ABLATIONS)[name] for name in known], PHONE)
-    inside = np.abs(ms / np.array(list(known.values())) - 1)
-    print(f"\n{'left out':<12}{'published':>10}{'predicted':>10}{'95 % interval':>18}{'error':>8}")
-    rows = leave_one_out(PHONE)
-    for name, true, guess, low, high in rows:
-        interval = f"[{low:.2f}, {high:.2f}]"
-        print(f"{name:<12}{true:>10.3f}{guess:>10.3f}{interval:>18}{100 * (guess / true - 1):>7.1f} %")
-    errors = np.array([abs(guess / true - 1) for _, true, guess, *_ in rows])
-    gmacs = np.array([work([(PRESETS | ABLATIONS)[name]], 256)[0, 1:3].sum() for name in known])
-    truth = np.array(list(known.values()))
-    null = []
-    for left in range(len(truth)):
-        kept = np.arange(len(truth)) != left
-        line = np.linalg.lstsq(np.stack([gmacs, np.ones_like(gmacs)], 1)[kept] / truth[kept, None],
-                               np.ones(kept.sum()), rcond=None)[0]
-        null.append(abs((line[0] * gmacs[left] + line[1]) / truth[left] - 1))
-    print(f"MAPE {100 * inside.mean():.1f} % on what it was fitted to; left out {100 * errors.mean():.1f} %, and "
-          f"{100 * errors[:-1].mean():.1f} % without V3, the only one with attention in stage 3\n"
-          f"a line through GMACs, left out: {100 * np.mean(null):.1f} %, without V3 {100 * np.mean(null[:-1]):.1f} %")
-    print(f"\n{'never seen, 224 px':<20}{'published':>10}{'predicted':>10}{'error':>8}")
-    with Path(fastvit.__file__).with_name("published.csv").open(encoding="utf-8", newline="") as file:
-        others = {row["model"]: float(row["latency_ms"]) for row in csv.DictReader(file)
-                  if row["model"].startswith("MobileOne") and row["device"] == PHONES[PHONE]}
-    found = []
-    for model, true in sorted(others.items()):
-        dense, depthwise = multiply_accumulates(model.lower().replace("-", "_"), 224)
-        guess = float(fit.costs[:3] @ [1, dense, depthwise])
-        found.append(abs(guess / true - 1))
-        print(f"{model:<20}{true:>10.2f}{guess:>10.2f}{100 * (guess / true - 1):>7.1f} %")
-    print(f"MAPE {100 * np.mean(found):.1f} %")
+    for source, factor in fit.factors.items():
+        print(f"  {100 * np.expm1(factor):+5.1f} %  {source}")
+    show("network left out", leave_one_out(PHONE))
+    show("source left out", leave_source_out(PHONE))
+    print(f"\nnull, a line through GMACs: {100 * null('network'):.1f} % with networks, "
+          f"{100 * null('source'):.1f} % with sources left out")
+    if "--count" in sys.argv:
+        for row in known(PHONE):
+            if row.name.startswith(("MobileOne", "RepViT")):
+                dense, depthwise = multiply_accumulates(row.name.lower().replace("-", "_").replace(".", "_"), 224)
+                print(f"{row.name},224,{dense:.4f},{depthwise:.4f},0.0")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, log_range, log_ticks, plain
@@ -22,15 +21,14 @@ def published() -> pd.DataFrame:
     """fastvit/published.csv, with `where` (device and runtime, never mixed), `family` and `preset`."""
     import pandas as pd
 
-    import fastvit
+    from fastvit.published import published as rows
 
-    frame = pd.read_csv(Path(fastvit.__file__).parent / "published.csv")
+    frame = pd.DataFrame([vars(row) for row in rows()])
     frame = frame[frame.latency_ms.notna() & frame.top1.notna() & (frame.batch == 1)].copy()
     frame["where"] = frame.device + ", " + frame.runtime
     frame["family"] = frame.model.str.extract(r"^((?:CAS-|Mobile-)?[A-Za-z]+?(?:[Vv]\d)?)(?=[^A-Za-z]|$)", expand=False)
     names = frame.model.str.extract(r"^FastViT-([A-Z]+\d+)$", expand=False)
     frame["preset"] = names.str.lower().where(names.notna(), None)
-    frame["distilled"] = frame.distilled.map(lambda value: str(value) == "True")
     return frame
 
 

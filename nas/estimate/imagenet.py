@@ -8,20 +8,17 @@ published sizes.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
-import fastvit
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from fastvit.presets import ABLATIONS, PRESETS
+from fastvit.published import published
 
 RESOLUTION = 256
-_PUBLISHED = Path(fastvit.__file__).with_name("published.csv")
 
 
 def published_top1() -> dict[str, tuple[float, float]]:
@@ -29,10 +26,8 @@ def published_top1() -> dict[str, tuple[float, float]]:
     distillation, by name."""
     named = {f"FastViT-{name.upper()}": config for name, config in PRESETS.items()}
     named |= {f"FastViT ablation {name.upper()}": config for name, config in ABLATIONS.items()}
-    with _PUBLISHED.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["model"] in named and row["distilled"] == "False"
-                and row["resolution"] == str(RESOLUTION)]
-    return {row["model"]: (cost(named[row["model"]], RESOLUTION).gmacs, float(row["top1"])) for row in rows}
+    return {row.model: (cost(named[row.model], RESOLUTION).gmacs, row.top1) for row in published()
+            if row.model in named and not row.distilled and row.resolution == RESOLUTION and row.top1 is not None}
 
 
 def law(gmacs: np.ndarray, a: float, b: float, c: float) -> np.ndarray:

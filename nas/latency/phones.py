@@ -1,10 +1,15 @@
 """Phones for those who have none: latencies predicted from published ones. Always labelled predicted.
 
 Fitted to the FastViTs that Apple published for an iPhone 12 Pro at 256 px (fastvit/published.csv: seven presets and
-the ablations V1 to V3; V4 and V5 are S12 and SA12 again, rounded). Four numbers, none negative: a constant, dense and
-depthwise multiply-accumulates, and the elements of attention maps, which carry what attention in stage 3 costs there.
-The size of the weights is left out on purpose: over the presets it fits as well as compute, and would make
-resolution free.
+the ablations V1 to V3; V4 and V5 are S12 and SA12 again, rounded) and to relatives that others measured on the same
+chip: MCi0 to MCi2 of MobileCLIP, MobileOne and RepViT, these two at 224 px (phone_networks.csv has their work, counted
+by benchmarks/latency_phone.py). Four numbers, none negative: a constant, dense and depthwise multiply-accumulates, and
+the elements of attention maps, which carry what attention in stage 3 costs there. The size of the weights is left out
+on purpose: over the presets it fits as well as compute, and would make resolution free.
+
+Publications of one network on one chip differ by a tenth, whatever the network: other versions of the system, other
+tools. Each therefore has a factor of its own in the fit (a random effect), and a prediction is for the mean
+publication, with their spread in its interval.
 """
 
 from __future__ import annotations
@@ -17,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-import fastvit
 from fastvit.config import FastViTConfig
 from fastvit.presets import ABLATIONS, PRESETS
+from fastvit.published import published as published_rows
 from nas.errors import UsageError
 from nas.latency.features import features
 from nas.latency.measurement import Measurement
@@ -37,7 +42,12 @@ _GROUPS = {"stem": 1, "dense macs": 1, "head": 1, "classifier": 1, "depthwise ma
 # What the fit cannot know of networks unlike the published ones: relative standard deviation for each step of choice
 # away from the nearest of them, and for each doubling of the pixels.
 _STEP_SD, _PIXELS_SD = 0.02, 0.1
+_BEYOND_SD = 0.1  # and for each doubling of a kind of work beyond all that was published, by its share of the time
 _LEAST_SD = 0.03  # published values of one network on two versions of iOS differ by more
+# Between publications, relative: what their factors spread by, and as what the fit takes them to be drawn.
+_SOURCE_SD = 0.1
+_RELATIVES = Path(__file__).with_name("phone_networks.csv")
+CHIP = ("iPhone 12", "iPhone 12 Pro", "iPhone 12 Pro Max")  # one chip, the A14
 
 
 def work(configs: Sequence[FastViTConfig], resolution: int) -> np.ndarray:
@@ -51,25 +61,51 @@ def work(configs: Sequence[FastViTConfig], resolution: int) -> np.ndarray:
     return terms
 
 
+@dataclass(frozen=True)
+class Known:
+    """A published latency: of which network, by which publication, and the network's work (len(TERMS),)."""
+
+    name: str
+    source: str
+    latency_ms: float
+    terms: tuple[float, ...]
+    config: FastViTConfig | None = None
+
+
 @lru_cache(maxsize=1)
 def published(phone: str = "iphone12pro") -> dict[str, float]:
     """Milliseconds by the name of a preset or an ablation; one value for each network."""
     names = {f"FastViT-{name.upper()}": name for name in PRESETS}
     names |= {f"FastViT ablation {name.upper()}": name for name in ABLATIONS}
-    with Path(fastvit.__file__).with_name("published.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["model"] in names and row["device"] == PHONES[phone]
-                and row["resolution"] == str(RESOLUTION) and row["runtime"].startswith("Core ML")]
     found: dict[str, float] = {}
     seen: dict[str, str] = {}
-    for row in rows:  # the presets come first and are given to more digits
-        name = names[row["model"]]
-        if seen.setdefault(_config(name).key(), name) == name:
-            found[name] = float(row["latency_ms"])
+    for row in published_rows():  # the presets come first and are given to more digits
+        if (row.model in names and row.device == PHONES[phone] and row.resolution == RESOLUTION
+                and row.runtime.startswith("Core ML") and row.latency_ms is not None):
+            name = names[row.model]
+            if seen.setdefault(_config(name).key(), name) == name:
+                found[name] = row.latency_ms
     return found
 
 
 def _config(name: str) -> FastViTConfig:
     return (PRESETS | ABLATIONS)[name]
+
+
+@lru_cache(maxsize=1)
+def known(phone: str = "iphone12pro") -> tuple[Known, ...]:
+    """All that the fit reads: the published FastViTs first, then their relatives on the same chip."""
+    found = [Known(name, "FastViT", ms, tuple(work([_config(name)], RESOLUTION)[0]), _config(name))
+             for name, ms in published(phone).items()]
+    with _RELATIVES.open(encoding="utf-8", newline="") as file:
+        counted = {(row["model"], int(row["resolution"])): (1.0, float(row["dense_gmacs"]), float(
+            row["depthwise_gmacs"]), float(row["attention_maps_m"])) for row in csv.DictReader(file)}
+    for row in published_rows():
+        terms = counted.get((row.model, row.resolution or 0))
+        if terms and row.device in CHIP and row.latency_ms is not None:
+            found.append(Known(row.model, row.source, row.latency_ms, terms))
+    # One publication trains a network by two recipes and times it once.
+    return tuple({(one.name, one.source, one.latency_ms): one for one in found}.values())
 
 
 def refuse(networks: Sequence[Network], setting: Setting, protocol: str, device: str) -> None:
@@ -96,13 +132,14 @@ def measurements(networks: Sequence[Network], device: str, resolution: int) -> l
     configs = [network.config for network in networks if network.config is not None]
     ms, low, high, outside = predict(configs, device, resolution)
     return [Measurement(network.name, network.key, device, "predicted", resolution, float(ms[i]), float(low[i]),
-                        float(high[i]), precision=PRECISION, protocol="fit-1", runtime=words(device),
+                        float(high[i]), precision=PRECISION, protocol="fit-2", runtime=words(device),
                         flags=("extrapolated",) if outside[i] else (), measured_at=now())
             for i, network in enumerate(networks)]
 
 
 def words(device: str) -> str:
-    return f"fitted to {len(published(device))} latencies published for an {PHONES[device]}"
+    count = len(known(device))
+    return f"fitted to {count} latencies published for an {PHONES[device]} and its siblings of the same chip"
 
 
 @dataclass(frozen=True)
@@ -110,38 +147,65 @@ class Fit:
     """Milliseconds a unit of each term, and what its interval is made of."""
 
     costs: np.ndarray
-    sd: float  # relative, of a published value that was left out
+    factors: dict[str, float]  # of each publication, as a logarithm
+    sd: float  # relative, of a published value that was left out, its publication's factor known
     inverse: np.ndarray  # of the information in the relative design
+    most: np.ndarray  # of each term among the networks that it was fitted to
     points: np.ndarray
     range_ms: tuple[float, float]
     count: int
 
 
-def fitted(names: Sequence[str], phone: str = "iphone12pro") -> Fit:
-    """Non-negative least squares of the relative error over the named networks."""
-    ms = np.array([published(phone)[name] for name in names])
-    configs = [_config(name) for name in names]
-    terms = work(configs, RESOLUTION)
-    costs = _solve(terms, ms)
-    kept = [[i for i in range(len(ms)) if i != left] for left in range(len(ms))]
-    # What only one network shows cannot be checked by leaving it out: its error is the leverage's to tell.
-    missed = np.array([terms[i] @ _solve(terms[rest], ms[rest]) / ms[i] - 1 for i, rest in enumerate(kept)
-                       if (terms[i] <= 2 * terms[rest].max(0)).all()])
+def fitted(rows: Sequence[Known]) -> Fit:
+    """Non-negative least squares of the logarithms, each publication with a factor that is drawn towards 1.
+
+    Raises:
+        ValueError: no FastViT is among the rows.
+    """
+    own = [row.config for row in rows if row.config is not None]
+    if not own:
+        raise ValueError(f"{len(rows)} published latencies, none of a FastViT: expected at least one")
+    ms = np.array([row.latency_ms for row in rows])
+    terms = np.array([row.terms for row in rows])
+    sources = [row.source for row in rows]
+    costs, factors = _solve(terms, ms, sources)
+    missed = []
+    for left in range(len(rows)):
+        rest = [index for index in range(len(rows)) if index != left]
+        # What only one network shows cannot be checked by leaving it out: its error is the leverage's to tell.
+        if (terms[left] <= 2 * terms[rest].max(0)).all():
+            others, moved = _solve(terms[rest], ms[rest], [sources[index] for index in rest])
+            missed.append(np.log(terms[left] @ others / ms[left]) + moved.get(sources[left], 0.0))
     share = terms * costs.clip(1e-6) / ms[:, None]
     information = share.T @ share + 0.05 * np.eye(len(TERMS))
-    return Fit(costs, max(_LEAST_SD, float(np.sqrt(np.mean(missed**2)))), np.linalg.inv(information), choices(configs),
-               (float(ms.min()), float(ms.max())), len(ms))
+    times = [row.latency_ms for row in rows if row.config is not None]
+    return Fit(costs, factors, max(_LEAST_SD, float(np.sqrt(np.mean(np.square(missed))))), np.linalg.inv(information),
+               terms.max(0), choices(own), (min(times), max(times)), len(rows))
 
 
-def _solve(terms: np.ndarray, ms: np.ndarray) -> np.ndarray:
-    from scipy.optimize import nnls
+def _solve(terms: np.ndarray, ms: np.ndarray, sources: Sequence[str]) -> tuple[np.ndarray, dict[str, float]]:
+    """Costs (len(TERMS),) and the factor of each source: the most likely values where a source's factor is normal with
+    _SOURCE_SD and a value's own error with _LEAST_SD."""
+    from scipy.optimize import least_squares
 
-    return np.asarray(nnls(terms / ms[:, None], np.ones(len(ms)))[0])
+    names = sorted(set(sources))
+    at = np.array([names.index(source) for source in sources])
+    count = terms.shape[1]
+
+    def errors(values: np.ndarray) -> np.ndarray:
+        factors = values[count:]
+        guess = np.log(np.maximum(terms @ values[:count], 1e-9))
+        return np.concatenate([(guess + factors[at] - np.log(ms)) / _LEAST_SD, factors / _SOURCE_SD])
+
+    start = np.concatenate([np.full(count, 0.5), np.zeros(len(names))])
+    low = np.concatenate([np.zeros(count), np.full(len(names), -np.inf)])
+    found = least_squares(errors, start, bounds=(low, np.inf)).x
+    return found[:count], dict(zip(names, found[count:].tolist(), strict=True))
 
 
 @lru_cache(maxsize=4)
 def _whole(phone: str) -> Fit:
-    return fitted(tuple(published(phone)), phone)
+    return fitted(known(phone))
 
 
 def predict(configs: Sequence[FastViTConfig], phone: str = "iphone12pro", resolution: int = RESOLUTION,
@@ -150,25 +214,59 @@ def predict(configs: Sequence[FastViTConfig], phone: str = "iphone12pro", resolu
     from scipy.stats import t
 
     fit = fit or _whole(phone)
-    parts = work(configs, resolution) * fit.costs
-    ms = parts.sum(1)
-    share = parts / ms[:, None]
-    leverage = np.einsum("ij,jk,ik->i", share, fit.inverse, share)
+    ms, known_sd = _from_terms(work(configs, resolution), fit)
     steps = np.sqrt(((choices(configs)[:, None] - fit.points[None])**2).sum(2)).min(1)
     doublings = abs(float(np.log2(resolution / RESOLUTION))) * 2
-    sd = np.sqrt(fit.sd**2 * (1 + leverage) + (_STEP_SD * steps)**2 + (_PIXELS_SD * doublings)**2)
+    sd = np.sqrt(known_sd**2 + (_STEP_SD * steps)**2 + (_PIXELS_SD * doublings)**2)
     factor = np.exp(t.ppf(0.975, fit.count - len(TERMS)) * sd)
     low, high = fit.range_ms
     outside = [bool(resolution != RESOLUTION or not 0.9 * low <= one <= 1.1 * high) for one in ms]
     return ms, ms / factor, ms * factor, outside
 
 
-def leave_one_out(phone: str = "iphone12pro") -> list[tuple[str, float, float, float, float]]:
-    """Name, published ms, and what the fit to all others predicts with its interval."""
-    names = list(published(phone))
-    found = []
-    for name in names:
-        others = fitted([other for other in names if other != name], phone)
-        ms, low, high, _ = predict([_config(name)], phone, fit=others)
-        found.append((name, published(phone)[name], float(ms[0]), float(low[0]), float(high[0])))
-    return found
+def _from_terms(terms: np.ndarray, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+    """Milliseconds of work (N, len(TERMS)), and their relative standard deviation, that of publications among it."""
+    parts = terms * fit.costs
+    ms = parts.sum(1)
+    share = parts / ms[:, None]
+    leverage = np.einsum("ij,jk,ik->i", share, fit.inverse, share)
+    beyond = (share * np.log2(np.maximum(1.0, terms / fit.most))).sum(1)
+    return ms, np.sqrt(fit.sd**2 * (1 + leverage) + _SOURCE_SD**2 + (_BEYOND_SD * beyond)**2)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A published latency and what the fit to others predicts of it, with its 95 % interval."""
+
+    name: str
+    source: str
+    latency_ms: float
+    predicted_ms: float
+    low_ms: float
+    high_ms: float
+
+
+def leave_one_out(phone: str = "iphone12pro") -> list[LeftOut]:
+    """Each published FastViT, from all others and the relatives."""
+    rows = known(phone)
+    return [_left_out(row, fitted([other for other in rows if other.name != row.name]), phone)
+            for row in rows if row.config is not None]
+
+
+def leave_source_out(phone: str = "iphone12pro") -> list[LeftOut]:
+    """Each published latency of a relative, from all that other publications say: as a new network on a new system."""
+    rows = known(phone)
+    return [_left_out(row, fitted([other for other in rows if other.source != row.source]), phone)
+            for row in rows if row.config is None]
+
+
+def _left_out(row: Known, fit: Fit, phone: str) -> LeftOut:
+    from scipy.stats import t
+
+    if row.config is not None:
+        ms, low, high, _ = predict([row.config], phone, fit=fit)
+    else:
+        ms, sd = _from_terms(np.array([row.terms]), fit)
+        factor = np.exp(t.ppf(0.975, fit.count - len(TERMS)) * sd)
+        low, high = ms / factor, ms * factor
+    return LeftOut(row.name, row.source, row.latency_ms, float(ms[0]), float(low[0]), float(high[0]))
