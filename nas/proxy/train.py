@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from fastvit.config import FastViTConfig
+from nas import quiet
 from nas.data import Batch, Split, Task
 from nas.errors import Failure
 from nas.files import write_atomic
@@ -113,7 +114,7 @@ class Trainer:
         order = _order(self.task.train, self.seed, steps)
         begun = time.process_time()
         self.net.train()
-        while self.step < steps:
+        for _ in quiet.paced(range(self.step, steps)):
             batch = self.task.train.batch(order[self.step * BATCH:(self.step + 1) * BATCH], self.pixels)
             for group in self.optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * min(1.0, (self.step + 1) / WARM_UP_STEPS)
@@ -140,11 +141,12 @@ class Trainer:
         # The first images of the training set, whatever the step: the same for every rung.
         some = np.arange(min(len(train), CALIBRATION_IMAGES))
         parts_of_some = np.split(some, range(size, len(some), size))
-        update_bn((self._images(train.batch(part, self.pixels)) for part in parts_of_some), self.average)
+        update_bn((self._images(train.batch(part, self.pixels)) for part in quiet.paced(parts_of_some)),
+                  self.average)
         self.average.eval()
         nll, dense = [], []
         held = np.arange(min(len(val), VALIDATION_IMAGES))
-        for part in np.split(held, range(size, len(held), size)):
+        for part in quiet.paced(np.split(held, range(size, len(held), size))):
             batch = val.batch(part, self.pixels)
             logits, maps = self.average(self._images(batch))
             nll.append(F.cross_entropy(logits, torch.from_numpy(batch.labels).long().to(self.device), reduction="none"))
