@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from nas.data.order import mixed
 from nas.data.task import PROXY_PIXELS, ArraySplit, Task
 from nas.errors import UsageError
 from nas.files import cache_folder, write_json
 
-VERSION = 1
+VERSION = 2  # of the images, their order and so of the fingerprint; 1 listed them class after class
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 VALIDATION_SHARE = 0.2
 _NAMED = 5  # unreadable images named in the note; the cache's meta.json has all
@@ -47,7 +48,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 
 
 def labelled_files(folder: Path, seed: int) -> tuple[tuple[str, ...], Files, Files]:
-    """Class names, training files, validation files.
+    """Class names, training files, validation files; both lists in mixed order (nas/data/order.py).
 
     Raises:
         UsageError: fewer than two classes, or a class with one image.
@@ -76,7 +77,8 @@ def labelled_files(folder: Path, seed: int) -> tuple[tuple[str, ...], Files, Fil
             train[name] = [train[name][i] for i in sorted(order[cut:])]
 
     def labelled(found: dict[str, list[Path]]) -> Files:
-        return [(path, label) for label, name in enumerate(names) for path in found.get(name, [])]
+        files = [(path, label) for label, name in enumerate(names) for path in found.get(name, [])]
+        return [files[number] for number in mixed([label for _, label in files])]
 
     return names, labelled(train), labelled(val)
 

@@ -25,7 +25,10 @@ class Batch:
 
 
 class Split(Protocol):
-    """Images by number; the same number is the same image in every process."""
+    """Images by number; the same number is the same image in every process.
+
+    The first images of a split, however many, hold all classes in about their proportion.
+    """
 
     def __len__(self) -> int: ...
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas.data import DRAWN
+from nas.data.order import mixed
 from nas.errors import NotAvailable, UsageError
 from nas.evaluate.metrics import confusion, most_confused, per_class, summary
 from nas.evaluate.predict import predict, restricted, runner
@@ -44,7 +45,8 @@ def labelled(folder: Path) -> tuple[tuple[str, ...], Pictures]:
     names = tuple(name for name, found in files.items() if found)
     if not names:
         raise UsageError(f"--data {folder}: expected one folder a class with JPEG, PNG or WebP images")
-    return names, Pictures([(path, label) for label, name in enumerate(names) for path in files[name]])
+    listed = [(path, label) for label, name in enumerate(names) for path in files[name]]
+    return names, Pictures([listed[number] for number in mixed([label for _, label in listed])])
 
 
 def _recipe(folder: Path, data: str, resolution: int) -> Recipe:
@@ -60,17 +62,16 @@ def _recipe(folder: Path, data: str, resolution: int) -> Recipe:
 
 
 class _Some(Pictures):
-    """Some of the images, drawn by a seed."""
+    """The first `limit` of the images, which hold the classes in proportion."""
 
-    def __init__(self, whole: Pictures, limit: int, seed: int = 0) -> None:
-        self.whole = whole
-        self.chosen = np.sort(np.random.default_rng(seed).permutation(len(whole))[:limit])
+    def __init__(self, whole: Pictures, limit: int) -> None:
+        self.whole, self.limit = whole, limit
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return min(len(self.whole), self.limit)
 
     def get(self, index: int) -> Any:
-        return self.whole.get(int(self.chosen[index]))
+        return self.whole.get(index)
 
 
 def evaluate(folder: Path, data: str, forms: list[str], *, resolution: int | None = None, corrupt: str | None = None,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.data.order import mixed
 from nas.errors import UsageError
 from nas.export.variant import MEAN, STD
 
@@ -41,7 +42,8 @@ def probe_images(resolution: int) -> dict[str, np.ndarray]:
 
 def calibration_images(source: str, resolution: int, limit: int = 128, seed: int = 0,
                        mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> np.ndarray:
-    """Up to `limit` normalised images (N, 3, R, R): a folder's, drawn at random, or "digits" or "builtin".
+    """Up to `limit` normalised images (N, 3, R, R): a folder's, drawn at random from each of its sub-folders in
+    proportion, or "digits" or "builtin".
 
     Raises:
         UsageError: no folder, or no image in it that can be read.
@@ -54,8 +56,9 @@ def calibration_images(source: str, resolution: int, limit: int = 128, seed: int
         task = load_task(source, resolution=resolution, seed=seed)
         return normalised(task.train.batch(np.arange(min(limit, len(task.train))), resolution).images, mean, std)
     files = sorted(p for p in Path(source).rglob("*") if p.suffix.lower() in SUFFIXES) if Path(source).is_dir() else []
-    images = []
-    for index in np.random.default_rng(seed).permutation(len(files)):
+    images: list[np.ndarray] = []
+    parents = {parent: number for number, parent in enumerate(dict.fromkeys(path.parent for path in files))}
+    for index in mixed([parents[path.parent] for path in files], seed):
         try:
             with Image.open(files[index]) as image:
                 images.append(np.asarray(ImageOps.fit(image.convert("RGB"), (resolution, resolution))))

@@ -138,7 +138,8 @@ class Trainer:
         """Skills of the averaged weights, their BatchNorm statistics taken anew from training images."""
         begun = time.process_time()
         train, val, size = self.task.train, self.task.val, 64
-        # The first images of the training set, whatever the step: the same for every rung.
+        # The first images of the training set, whatever the step: the same for every rung. Every beginning of a
+        # split holds all classes.
         some = np.arange(min(len(train), CALIBRATION_IMAGES))
         parts_of_some = np.split(some, range(size, len(some), size))
         update_bn((self._images(train.batch(part, self.pixels)) for part in quiet.paced(parts_of_some)),

@@ -24,7 +24,7 @@ UNREADABLE = -1  # the label of an image that cannot be read, where it must not 
 
 
 class Pictures:
-    """RGB images with labels, by number: files, or a task's split at `pixels`."""
+    """RGB images with labels, by number: files in mixed order (nas/data/order.py), or a task's split at `pixels`."""
 
     def __init__(self, files: Sequence[tuple[Path, int]] | None = None, split: Split | None = None,
                  pixels: int = 0) -> None:

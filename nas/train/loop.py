@@ -295,8 +295,8 @@ class Loop:
         if changed := [key for key in wanted if _plain(wanted[key]) != _plain(there.get(key))]:
             raise UsageError(f"{path} is of another training: {changed[0]} differs; name another --work")
         if saved["fingerprint"] != self.data.fingerprint:
-            raise UsageError(f"the images of {self.job.data} changed since {path} was written; start anew with "
-                             "another --work")
+            raise UsageError(f"the images of {self.job.data}, or the order in which this version reads them, changed "
+                             f"since {path} was written; start anew with another --work")
         self.net.load_state_dict(saved["net"])
         self.ema.module.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])
