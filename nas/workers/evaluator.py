@@ -66,7 +66,8 @@ class Real:
         if self.task.fingerprint != self.meta["task_fingerprint"]:
             where = data or self.meta["task"]
             raise UsageError(f"the data of {where} is not what the run {run.path} began with, or was read in another "
-                             "order by an earlier version; " + ("name the same images with --data" if data else "start a new run"))
+                             "order by an earlier version; "
+                             + ("name the same images with --data" if data else "start a new run"))
         if (recipe := self.meta.get("recipe", 1)) != RECIPE:
             raise UsageError(f"the scores of the run {run.path} are of training recipe {recipe}; this version trains "
                              f"by recipe {RECIPE}, and its scores would not compare: start a new run")
