@@ -1,4 +1,4 @@
-"""`python -m nas.bench make | parent | pairs | show`."""
+"""`python -m nas.bench make | parent | pairs | truth | law | show`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from fastvit.presets import PRESETS
+from nas.bench.real_images import TABLE as REAL_IMAGES
 from nas.bench.table import TABLE, append_row, bench_configs, read_bench, read_rows
 
 
@@ -90,6 +91,57 @@ def pairs(args: argparse.Namespace) -> None:
     write_atomic(PAIRS, "[\n" + ",\n".join(rows) + "\n]\n")
 
 
+def truth(args: argparse.Namespace) -> None:
+    """Train whole networks on a folder of real images; what the table has is left out, what was begun goes on."""
+    import torch
+
+    from fastvit.presets import named_config
+    from nas.bench.real_images import SCHEMA, truth_rows
+    from nas.bench.truth import BATCH, TRUTH, read_images, train_whole
+    from nas.errors import Failure
+    from nas.files import cache_folder
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    images = read_images(args.data, args.pixels)
+    steps = args.steps or args.epochs * (len(images.train[1]) // BATCH)
+    named = [(name if name in PRESETS else None, config) for name, config in map(named_config, args.networks)]
+    named += [(None, config) for config in bench_configs(args.configs)]
+    folder = cache_folder("truth")
+    for seed in map(int, args.seeds.split(",")):
+        for preset, config in named:
+            job = f"{images.name}-{args.pixels}px-{steps}-{config.key()}-{seed}"
+            own = {"task": images.name, "px": args.pixels, "steps": steps, "recipe": TRUTH, "seed": seed,
+                   "images": len(images.train[1])}
+            truth_rows.cache_clear()
+            if any(row.config == config and own.items() <= vars(row).items() for row in truth_rows(args.table)):
+                continue
+            try:
+                with FileLock(folder / f"{job}.lock", timeout=0):
+                    found = train_whole(config, images, steps=steps, seed=seed, checkpoint=folder / f"{job}.pt")
+                    assert found is not None
+                    append_row({"schema": SCHEMA} | own | {
+                        "classes": images.classes, "batch": BATCH, "preset": preset, "key": config.key(),
+                        "config": config.to_dict(), "gmacs_64": round(cost(config, 64).gmacs, 5),
+                        "top1": round(found.top1, 2), "se": round(found.se, 2),
+                        "test_images": len(images.test[1]), "cpu_seconds": round(found.cpu_seconds)}, args.table)
+                    print(f"{job}: {found.top1:.2f} ± {found.se:.2f} ({found.cpu_seconds:.0f} s)", flush=True)
+            except Timeout:
+                continue
+            except Failure as error:
+                print(f"{job}: {error}", file=sys.stderr)
+
+
+def law(args: argparse.Namespace) -> None:
+    """Fit the spreads of the law of accuracy to the rows of real images, as they are now, and write them."""
+    from dataclasses import asdict
+
+    from nas.estimate.accuracy import LAW, fit_spread, shipped_whole
+    from nas.files import write_json
+
+    known = shipped_whole()
+    write_json(LAW, {"rows": len(known), "spread": asdict(fit_spread(known))})
+
+
 def show(args: argparse.Namespace) -> None:
     frame = read_bench(args.table)
     print(frame.groupby(["task", "recipe", "branches", "seed", "steps"]).agg(
@@ -112,6 +164,18 @@ def main() -> None:
     training = commands.add_parser("parent", help="train the parents that the proxies of a drawn task start from")
     training.add_argument("--task", default="builtin")
     training.set_defaults(call=parent)
+    training = commands.add_parser("truth", help="train whole networks on real images (a long job; resumable)")
+    training.add_argument("networks", nargs="*", metavar="NETWORK", help="presets, or JSON files of configurations")
+    training.add_argument("--data", type=Path, required=True, help="a folder with train/ and test/")
+    training.add_argument("--pixels", type=int, default=64)
+    training.add_argument("--epochs", type=int, default=5)
+    training.add_argument("--steps", type=int, help="of 64 images, instead of --epochs")
+    training.add_argument("--seeds", default="0")
+    training.add_argument("--configs", type=int, default=0, help="this many of the benchmark's configurations as well")
+    training.add_argument("--table", type=Path, default=REAL_IMAGES)
+    training.set_defaults(call=truth)
+    lawful = commands.add_parser("law", help="fit the law of accuracy to the rows of real images as they are now")
+    lawful.set_defaults(call=law)
     pairing = commands.add_parser("pairs", help="what the law of long runs is fitted to, from the table as it is now")
     pairing.set_defaults(call=pairs)
     showing = commands.add_parser("show", help="what is in the table")
@@ -119,7 +183,10 @@ def main() -> None:
     for command in (making, showing):
         command.add_argument("--table", type=Path, default=TABLE)
     args = parser.parse_args()
-    args.call(args)
+    try:
+        args.call(args)
+    except ValueError as error:
+        sys.exit(f"nas.bench: {error}")
 
 
 if __name__ == "__main__":
