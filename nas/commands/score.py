@@ -123,9 +123,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     one = rows[0]
     width = max(12, *(len(row["name"]) + 1 for row in rows))
     lines = [f"estimated on {one['task']}, {one['resolution']} px ({one['unit']})",
-             f"{'':<{width}}{'score':>8}{'± sd':>8}{'90 % interval':>18}{'sd among these':>16}"]
+             f"{'':<{width}}{'score':>8}{'± sd':>8}{'90 % interval':>18}{'sd beside presets':>19}"]
     for row in rows:
         low, high = row["interval_90"]
         lines.append(f"{row['name']:<{width}}{row['score']:>8.3f}{row['score_sd']:>8.3f}"
-                     f"{f'[{low:.3f}, {high:.3f}]':>18}{row['apart_sd']:>16.3f}")
+                     f"{f'[{low:.3f}, {high:.3f}]':>18}{row['apart_sd']:>19.3f}")
     return "\n".join([*lines, f"from {one['from']}"])

@@ -28,6 +28,7 @@ from nas.estimate.surrogate import Surrogate, encode, size_features
 UNIT = "top-1, share of the images"
 LAW = Path(__file__).parents[1] / "bench" / "accuracy_law.json"  # python -m nas.bench law
 IMAGENET = "imagenet"
+_BESIDE = {name: getattr(PRESETS["t8"], name) for name in ("widths", "depths", "mlp_ratios")}
 _PUBLISHED_SE = 0.15  # points, between trainings of one published network
 
 
@@ -63,16 +64,22 @@ class Spread:
 
 
 def features(configs: Sequence[FastViTConfig]) -> np.ndarray:
-    """What the law is linear in, each of order 1: (N, 6). Logarithms of GMACs, parameters, depth and activations, share
-    of the last two stages that mix by attention, mean size of the kernels."""
-    return np.array([_features(config) for config in configs]).reshape(-1, 6)
+    """What the law is linear in, each of order 1: (N, 9).
+
+    Logarithms of GMACs, parameters, depth and activations; means over the stages of the logarithms of width, depth and
+    FFN ratio beside T8's, by which a network that is starved in one stage is worth less than a balanced one of its
+    size; share of the last two stages that mix by attention; mean size of the kernels.
+    """
+    return np.array([_features(config) for config in configs]).reshape(-1, 9)
 
 
 @lru_cache(maxsize=20_000)
 def _features(config: FastViTConfig) -> tuple[float, ...]:
     attention = sum(mixer == "attention" for mixer in config.mixers[2:]) / 2
     kernels = float(np.mean([*config.ffn_kernels, *config.patch_kernels]))
-    return *size_features(config).tolist(), attention, (kernels - 5) / 4
+    beside = [float(np.mean(np.log(np.divide(own, _BESIDE[name])))) for name, own in (
+        ("widths", config.widths), ("depths", config.depths), ("mlp_ratios", config.mlp_ratios))]
+    return *size_features(config).tolist(), *beside, attention, (kernels - 5) / 4
 
 
 @lru_cache(maxsize=20_000)
@@ -160,6 +167,10 @@ class Agreement:
         prior = 0.3**2
         error = 1 / max(1, self.configurations - 5)
         return max(0.0, self.correlation * prior / (prior + error))
+
+
+# Short runs of quarter-width proxies on photographs, from a parent, against whole networks (docs/LOG.md).
+AGREEMENT = Agreement(0.0, 0)
 
 
 class AccuracyModel:

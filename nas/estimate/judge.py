@@ -7,17 +7,20 @@ long ones and ship, it is the posterior of the short runs, and without any, the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from fastvit.config import FastViTConfig
+from fastvit.presets import PRESETS
 from nas.data import DRAWN
-from nas.estimate.accuracy import IMAGENET, UNIT, AccuracyModel, Estimates
-from nas.estimate.surrogate import Evidence, Surrogate, shipped_evidence
+from nas.estimate.accuracy import AGREEMENT, IMAGENET, UNIT, AccuracyModel, Estimates, Whole
+from nas.estimate.surrogate import Evidence, Surrogate, evidence, shipped_evidence
 
+REFERENCE = ("t8", "t12", "s12", "sa12")  # the level is that of these
 SKILL = "skill, share of the targets' variance"
 
 
@@ -25,8 +28,8 @@ SKILL = "skill, share of the targets' variance"
 class Estimate:
     """A score with its standard deviation and central intervals, in `unit`; `origin` says what it rests on.
 
-    `apart_sd` is the standard deviation of the score's distance from the mean of those it was estimated with: what is
-    left when the level that all of them share is taken out.
+    `apart_sd` is the standard deviation of the score's distance from the presets': what is left of the doubt when the
+    level that all configurations share on these images is taken out.
     """
 
     score: float
@@ -43,6 +46,10 @@ class Judge(Protocol):
 
     def estimate(self, configs: Sequence[FastViTConfig]) -> list[Estimate]: ...
 
+    def rises(self, configs: Sequence[FastViTConfig]) -> np.ndarray:
+        """Probability that each configuration reaches more than the one before it: (N - 1,)."""
+        ...
+
 
 class PhotographJudge:
     """Top-1 after the training that `model` stands for."""
@@ -53,10 +60,22 @@ class PhotographJudge:
     def estimate(self, configs: Sequence[FastViTConfig]) -> list[Estimate]:
         found = self.model.predict(configs)
         half, most = found.interval(0.5), found.interval(0.9)
-        apart = _apart(found)
+        apart = self._apart(configs, found)
         return [Estimate(float(found.top1[i]), float(found.sd[i]), (float(half[0][i]), float(half[1][i])),
                          (float(most[0][i]), float(most[1][i])), float(apart[i]), UNIT, self.origin)
                 for i in range(len(configs))]
+
+    def _apart(self, configs: Sequence[FastViTConfig], found: Estimates) -> np.ndarray:
+        """Standard deviations of the distances from the mean logit of REFERENCE, as shares: (N,)."""
+        beside = self.model.predict([*configs, *(PRESETS[name] for name in REFERENCE)]).covariance
+        count = len(configs)
+        mean = beside[:, count:].mean(1)
+        spread = np.diagonal(beside)[:count] - 2 * mean[:count] + mean[count:].mean()
+        return np.asarray(np.sqrt(np.maximum(spread, 0)) * found.top1 * (1 - found.top1))
+
+    def rises(self, configs: Sequence[FastViTConfig]) -> np.ndarray:
+        found = self.model.predict(configs)
+        return np.array([found.beats(i, i - 1) for i in range(1, len(configs))])
 
     @property
     def origin(self) -> str:
@@ -92,6 +111,14 @@ class DrawnJudge:
                 for m, s in zip(mean, sd, strict=True)]
 
 
+    def rises(self, configs: Sequence[FastViTConfig]) -> np.ndarray:
+        from scipy.stats import norm
+
+        found = self.estimate(configs)
+        return np.array([norm.cdf((b.score - a.score) / max(1e-9, float(np.hypot(a.sd, b.sd))))
+                         for a, b in itertools.pairwise(found)])
+
+
 def judge_of(task: str, fingerprint: str, steps: int, rows: Sequence[Evidence] = (), *,
              model: AccuracyModel | None = None) -> Judge:
     """Who estimates on a task.
@@ -108,13 +135,27 @@ def judge_of(task: str, fingerprint: str, steps: int, rows: Sequence[Evidence] =
     return PhotographJudge(model or AccuracyModel(fingerprint))
 
 
-def _apart(found: Estimates) -> np.ndarray:
-    """Standard deviations of the distances from the mean logit, as shares: (N,)."""
-    count = len(found.mean)
-    if count < 2:
-        return found.sd
-    centre = np.eye(count) - 1 / count
-    return np.asarray(np.sqrt(np.diagonal(centre @ found.covariance @ centre)) * found.top1 * (1 - found.top1))
+def run_judge(meta: Mapping[str, Any], records: Sequence[Any]) -> Judge:
+    """Who estimates on a run's images, by what ships and by all that the run found: its proxies, and the networks that
+    it trained whole.
+
+    Args:
+        meta: run.json's content.
+        records: the run's trials, each with what confirming and whole training found.
+    """
+    task, images, steps = (str(meta.get(key) or "") for key in ("task", "task_fingerprint", "steps"))
+    rows = evidence(records)
+    # A run from before steps were recorded speaks of the last rung that any trial reached.
+    last = int(steps or max((row.steps for row in rows), default=1))
+    if task in DRAWN:
+        return judge_of(task, images, last, rows)
+    whole = [Whole(images, r.architecture, r.trained.top1, r.trained.sd) for r in records
+             if getattr(r, "trained", None) is not None]
+    model = AccuracyModel(images, whole)
+    proxies = Surrogate(last, seed=int(meta.get("seed") or 0)).fit(rows) if AGREEMENT.believed else None
+    if proxies is not None and proxies.ready:
+        model.believe(proxies, list({row.config for row in rows if row.steps == last}), AGREEMENT)
+    return judge_of(task, images, last, model=model)
 
 
 def _normal(mean: float, sd: float, times: float) -> tuple[float, float]:

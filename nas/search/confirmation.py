@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nas.data import DRAWN
 from nas.estimate.offsets import Level, levels, shipped_levels
 from nas.search.pareto import hypervolume, pareto
 
@@ -177,6 +178,9 @@ def update_posterior(run: Run) -> None:
     from nas.estimate.surrogate import Surrogate, evidence, shipped_evidence
 
     records = run.records()
+    if run.meta["task"] not in DRAWN:
+        _update_estimates(run, records)
+        return
     steps = run.meta["steps"]
     shipped = shipped_evidence(run.meta["task_fingerprint"])
     model = Surrogate(steps, seed=run.meta["seed"]).fit([*shipped, *evidence(records)])
@@ -189,6 +193,16 @@ def update_posterior(run: Run) -> None:
     values = np.column_stack([mean, np.hypot(sd, unseen), standing(model, configs, population())]).round(5).tolist()
     run.set_attr(POSTERIOR_ATTR, {"steps": steps, "noise_sd": round(model.noise_sd, 5), "trials": {
         str(record.trial): value for record, value in zip(known, values, strict=True)}})
+
+
+def _update_estimates(run: Run, records: Sequence[TrialRecord]) -> None:
+    """On photographs the estimate of whole networks takes the posterior's place (nas/estimate/accuracy.py)."""
+    from nas.estimate.judge import run_judge
+
+    known = [r for r in records if r.config and r.scores and r.outcome == "complete"]
+    found = run_judge(run.meta, records).estimate([r.architecture for r in known])
+    run.set_attr(POSTERIOR_ATTR, {"steps": run.meta["steps"], "unit": found[0].unit if found else None, "trials": {
+        str(record.trial): [round(one.score, 5), round(one.sd, 5)] for record, one in zip(known, found, strict=True)}})
 
 
 def _confirmed(records: Sequence[TrialRecord], budget_ms: float) -> list[TrialRecord]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
+from nas.estimate.judge import Judge
 from nas.estimate.surrogate import SIZE_RESOLUTION, Evidence, Surrogate, evidence
 from nas.search.pareto import pareto
 from space import SearchSpace
@@ -23,21 +24,25 @@ CANDIDATES = 100  # bred for each proposal
 KEPT = 100  # the best candidates of the proposal before, which compete again
 REFIT_AT = 1.25  # times the scored trials of the fit before, the surrogate's own parameters are fitted again
 MOST_ROWS = 300  # scores that the surrogate is fitted to: with more of them, those of the first rungs say no more
+RISK = 1.0  # standard deviations that are taken off an estimate on photographs
 _RANDOM_SHARE = 0.3
 _LONGEST_WALK = 4
 _DRAWS, _TRIED = 3000, 60
 _TRIED_WARM, _NEAREST = 300, 10
+REACH = 1.25  # times the budget, up to where gains count on photographs: at the budget itself a network would gain none
 
 # Of a standard normal distribution: expectations by Gauss-Hermite quadrature.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 Predict = Callable[[Sequence[FastViTConfig]], np.ndarray]
+Estimates = Callable[[Sequence[FastViTConfig]], tuple[np.ndarray, np.ndarray]]
+JudgeOf = Callable[[Sequence[Any]], Judge]
 
 
 def gains(ms: np.ndarray, score: np.ndarray, front_ms: np.ndarray, front_score: np.ndarray, budget_ms: float,
           floor: float) -> np.ndarray:
-    """Hypervolume that each point alone would add to a front, in ms times score; 0 over the budget.
+    """Hypervolume that each point alone would add to a front, in ms times score; 0 over `budget_ms`.
 
     Args:
         ms, score: the points (N,).
@@ -51,12 +56,17 @@ def gains(ms: np.ndarray, score: np.ndarray, front_ms: np.ndarray, front_score: 
 
 
 class Proposer:
-    """Proposes for one worker; everything it knows of others comes in with the records."""
+    """Proposes for one worker; everything it knows of others comes in with the records.
+
+    Args:
+        prior: short runs that ship for exactly these images.
+        judge: who estimates configurations, from the trials so far; None: the surrogate of the short runs.
+    """
 
     def __init__(self, space: SearchSpace, steps: int, budget_ms: float, rng: np.random.Generator,
-                 prior: Sequence[Evidence] = ()) -> None:
+                 prior: Sequence[Evidence] = (), judge: JudgeOf | None = None) -> None:
         self.space, self.steps, self.budget_ms, self.rng = space, steps, budget_ms, rng
-        self.surrogate, self.prior = Surrogate(steps, most_rows=MOST_ROWS), prior
+        self.surrogate, self.prior, self.judge = Surrogate(steps, most_rows=MOST_ROWS), prior, judge
         self._fitted_to = 0.0
         self._kept: list[FastViTConfig] = []
 
@@ -92,18 +102,15 @@ class Proposer:
                   and r.latency_ms <= self.budget_ms]
         begun = sum(r.outcome in ("complete", "stopped_early", "running") and not (r.preset or r.anchor)
                     for r in records)
-        if begun < STARTUP_TRIALS and not self.prior:
+        if self.judge is None and begun < STARTUP_TRIALS and not self.prior:
             return self.warm_start(predict_ms, known)
-        refit = len(scored) >= REFIT_AT * self._fitted_to
-        self.surrogate.fit([*self.prior, *evidence(records)], optimize=refit)
-        if refit:
-            self._fitted_to = len(scored)
-        if not self.surrogate.ready or not scored:
+        estimated = self._estimates(records, scored)
+        if estimated is None or not scored:
             return self.warm_start(predict_ms, known)
         # What others are at counts as if it had ended as expected, so that workers do not all try the same corner.
         others = [r for r in records if r.outcome == "running" and r.config and not r.scores]
         configs = [r.architecture for r in (*scored, *others)]
-        mean, _ = self.surrogate.predict(configs)
+        mean, _ = estimated(configs)
         ms = np.concatenate([[r.latency_ms for r in scored], predict_ms(configs[len(scored):])])
         on_front = pareto(np.where(ms <= self.budget_ms, ms, np.nan), mean)
         bred = {config.key(): config for config in (*self._kept, *self.candidates([configs[i] for i in on_front]))}
@@ -113,16 +120,38 @@ class Proposer:
         if not within.size:
             return self.random(predict_ms, known)
         pool, pool_ms = [pool[i] for i in within], pool_ms[within]
-        pool_mean, pool_sd = self.surrogate.predict(pool)
+        pool_mean, pool_sd = estimated(pool)
+        # The law knows small networks before any was tried, so that the front gets a fast end too.
+        edge, floor = ((self.budget_ms, mean.min()) if self.judge is None else
+                       (self.budget_ms * REACH, min(mean.min(), pool_mean.min())))
         gain = np.zeros(len(pool))
         for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-            gain += weight * gains(pool_ms, pool_mean + node * pool_sd, ms[on_front], mean[on_front], self.budget_ms,
-                                   float(mean.min()))
+            gain += weight * gains(pool_ms, pool_mean + node * pool_sd, ms[on_front], mean[on_front], edge,
+                                   float(floor))
         best, *others = np.argsort(-gain)[:KEPT + 1]
         if gain[best] <= 0:
             return self.random(predict_ms, known)
         self._kept = [pool[i] for i in others]
         return pool[best]
+
+    def _estimates(self, records: Sequence[Any], scored: Sequence[Any]) -> Estimates | None:
+        """What is thought of configurations now: mean and standard deviation; None before anything can be."""
+        if self.judge is not None:
+            judge = self.judge(records)
+
+            def by_judge(configs: Sequence[FastViTConfig]) -> tuple[np.ndarray, np.ndarray]:
+                found = judge.estimate(configs)
+                # What is unlike anything known must promise more. Nothing that proxies say would settle the doubt, so
+                # there is none to explore; and the level common to all moves no point against another.
+                doubt = np.array([one.apart_sd for one in found])
+                return np.array([one.score for one in found]) - RISK * doubt, np.zeros(len(found))
+
+            return by_judge
+        refit = len(scored) >= REFIT_AT * self._fitted_to
+        self.surrogate.fit([*self.prior, *evidence(records)], optimize=refit)
+        if refit:
+            self._fitted_to = len(scored)
+        return self.surrogate.predict if self.surrogate.ready else None
 
     def candidates(self, parents: Sequence[FastViTConfig]) -> list[FastViTConfig]:
         """Random configurations, and parents in the space changed in one to four dimensions."""

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ import numpy as np
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
+from nas.data import DRAWN
 from nas.errors import DeviceGone, Failure
+from nas.estimate.judge import run_judge
 from nas.estimate.surrogate import shipped_evidence
 from nas.latency.predictor import Predictor
 from nas.latency.runtime import Setting
@@ -76,8 +79,11 @@ class Worker:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.load_study(study_name=self.meta["id"], storage=run.storage,
                                        sampler=sampler(self.meta.get("sampler", "surrogate"), seed))
+        # On drawn tasks short runs rank long ones; on photographs they say too little to be followed alone.
+        self.photographs = self.meta["task"] not in DRAWN
         self.proposer = Proposer(self.space, self.meta["steps"], self.budget_ms, self.rng,
-                                 prior=shipped_evidence(self.meta["task_fingerprint"]))
+                                 prior=shipped_evidence(self.meta["task_fingerprint"]),
+                                 judge=partial(run_judge, self.meta) if self.photographs else None)
         # Calibrated on this machine or empty (a simulation has other latencies); it learns from what the run measures.
         self.predictor = (Predictor.of_run(self.meta["device"], self.meta["resolution"]) if evaluation is None
                           else Predictor(self.meta["device"], Setting(self.meta["resolution"])))
@@ -270,7 +276,8 @@ class Worker:
         if measurement.ci_low_ms > self.budget_ms:
             return found | {"outcome": "over_budget", "reason": f"measured at {measurement.latency_ms:.3f} ms"}
         trial.set_user_attr("record", trial.user_attrs["record"] | found)
-        return found | self.train(config, trial, measurement.latency_ms, found["cost_s"], may_stop=not always)
+        return found | self.train(config, trial, measurement.latency_ms, found["cost_s"],
+                                  may_stop=not (always or self.photographs))
 
     def same(self, config: FastViTConfig, number: int) -> TrialRecord | None:
         """Another trial of the same configuration that has ended; one that began earlier is waited for."""
