@@ -34,8 +34,8 @@ class TruthRow:
 
     @property
     def protocol(self) -> str:
-        """Rows of one protocol compare with each other: same images, pixels, steps and recipe."""
-        return f"{self.task}-{self.images}-{self.px}px-{self.steps}-{self.recipe}"
+        """Rows of one protocol share a level: same images, pixels, steps and recipe. The data set stands before "/"."""
+        return f"{self.task}/{self.images}-{self.px}px-{self.steps}-{self.recipe}"
 
 
 @lru_cache(maxsize=4)

@@ -34,9 +34,10 @@ _PUBLISHED_SE = 0.15  # points, between trainings of one published network
 
 @dataclass(frozen=True)
 class Whole:
-    """A network trained at full width: top-1 as a share and its standard deviation, on the images of `task`.
+    """A network trained at full width: top-1 as a share and its standard deviation.
 
-    Observations of one `task` share a level: the same images, pixels and training.
+    Observations of one `task`, "DATA SET/PROTOCOL", share a level: the same images, pixels and training. Those of one
+    data set share what it asks of a network, and more of the level than those of two.
     """
 
     task: str
@@ -49,12 +50,14 @@ class Whole:
 class Spread:
     """Standard deviations on the logit scale, fitted by `python -m nas.bench law`.
 
-    `level` between data sets, `slope` of each feature's weight, `own_slope` by which a data set's weights differ,
-    `shape` of what similar configurations share on all data sets, `own_shape` on one, `chance` between seeds.
+    `level` between data sets, `protocol` between trainings on one, `slope` of each feature's weight, `own_slope` by
+    which a data set's weights differ, `shape` of what similar configurations share on all data sets, `own_shape` on one,
+    `chance` between seeds.
     """
 
     centre: float = 1.0
-    level: float = 0.8
+    level: float = 0.7
+    protocol: float = 0.4
     slope: float = 0.1
     own_slope: float = 0.03
     shape: float = 0.03
@@ -113,11 +116,20 @@ def covariance(spread: Spread, one: tuple[Sequence[FastViTConfig], Sequence[str]
                other: tuple[Sequence[FastViTConfig], Sequence[str]]) -> np.ndarray:
     """Prior covariance of logits between configurations on their data sets: (N, M)."""
     x, y = features(one[0]), features(other[0])
-    same = np.asarray(one[1], object)[:, None] == np.asarray(other[1], object)[None, :]
+    same = _same(one[1], other[1])
+    alike = _same([data_set(task) for task in one[1]], [data_set(task) for task in other[1]])
     linear = x @ y.T
     shape = _matern(np.array([_encoded(c) for c in one[0]]), np.array([_encoded(c) for c in other[0]]), spread.length)
-    return np.asarray(spread.slope**2 * linear + spread.shape**2 * shape
-                      + same * (spread.level**2 + spread.own_slope**2 * linear + spread.own_shape**2 * shape))
+    return np.asarray(spread.slope**2 * linear + spread.shape**2 * shape + same * spread.protocol**2
+                      + alike * (spread.level**2 + spread.own_slope**2 * linear + spread.own_shape**2 * shape))
+
+
+def _same(one: Sequence[str], other: Sequence[str]) -> np.ndarray:
+    return np.asarray(one, object)[:, None] == np.asarray(other, object)[None, :]
+
+
+def data_set(task: str) -> str:
+    return task.partition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -177,8 +189,8 @@ class AccuracyModel:
     """Estimates on the images of `task`, from what ships and from what a run has trained on them.
 
     Args:
-        task: names the level: the same images, pixels and training.
-        whole: networks that the run trained whole, their `task` the same.
+        task: "DATA SET/PROTOCOL": names the level, of the same images, pixels and training.
+        whole: networks that the run trained whole, on the same data set.
         known: what is known beside them; None: what ships.
     """
 
@@ -197,7 +209,7 @@ class AccuracyModel:
     @property
     def own(self) -> list[Whole]:
         """What is known of exactly these images."""
-        return [row for row in self.rows if row.task == self.task]
+        return [row for row in self.rows if data_set(row.task) == data_set(self.task)]
 
     @property
     def proxies_believed(self) -> float:
@@ -251,7 +263,7 @@ def fit_spread(rows: Sequence[Whole]) -> Spread:
     from scipy.optimize import minimize
 
     start = Spread()
-    names = [name for name in asdict(start) if name not in ("centre", "length", "level")]
+    names = [name for name in asdict(start) if name not in ("centre", "length", "level", "protocol")]
     at = ([row.config for row in rows], [row.task for row in rows])
     y = logit(np.array([row.top1 for row in rows])) - start.centre
 

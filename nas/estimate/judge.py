@@ -80,13 +80,14 @@ class PhotographJudge:
     @property
     def origin(self) -> str:
         """What the estimates rest on, in words."""
-        others = [row for row in self.model.rows if row.task not in (self.model.task, IMAGENET)]
+        own = self.model.own
+        others = [row for row in self.model.rows if row.task != IMAGENET and row not in own]
         said = (f"prior from size and shape: a law fitted to {len(others)} whole networks on other real images and the "
                 "published FastViTs")
         if self.model.proxies_believed:
             said += f"; proxies of this run (believed at {self.model.proxies_believed:.2f})"
-        if own := len(self.model.own):
-            return said + f"; {own} whole network{'s' * (own > 1)} trained on these images"
+        if own:
+            return said + f"; {len(own)} whole network{'s' * (len(own) > 1)} trained on these images"
         return said + "; no whole network was trained on these images, so the level common to all is a guess"
 
 
