@@ -51,8 +51,8 @@ class Spread:
     """Standard deviations on the logit scale, fitted by `python -m nas.bench law`.
 
     `level` between data sets, `protocol` between trainings on one, `slope` of each feature's weight, `own_slope` by
-    which a data set's weights differ, `shape` of what similar configurations share on all data sets, `own_shape` on one,
-    `chance` between seeds.
+    which a data set's weights differ, `shape` of what similar configurations share on all data sets, `own_shape` on
+    one, `chance` between seeds.
     """
 
     centre: float = 1.0
