@@ -178,7 +178,7 @@ def update_posterior(run: Run) -> None:
     from nas.estimate.surrogate import Surrogate, evidence, shipped_evidence
 
     records = run.records()
-    if run.meta["task"] not in DRAWN:
+    if run.meta.get("task", DRAWN[0]) not in DRAWN:
         _update_estimates(run, records)
         return
     steps = run.meta["steps"]
