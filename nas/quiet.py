@@ -57,7 +57,7 @@ def _take(file: IO[bytes], how: int, limit_s: float) -> bool:
 
 
 @contextlib.contextmanager
-def window(step_limit_s: float = STEP_LIMIT_S) -> Iterator[bool]:
+def window() -> Iterator[bool]:
     """Inside, trainers of this machine pause; the value is whether all of them did. One measurement at a time has it:
     call it with the device's lock held, and keep it short."""
     if fcntl is None:
@@ -65,7 +65,7 @@ def window(step_limit_s: float = STEP_LIMIT_S) -> Iterator[bool]:
         return
     with _lock("window") as gate, _lock("steps") as steps:
         free = _take(gate, fcntl.LOCK_EX, WINDOW_LIMIT_S)
-        yield _take(steps, fcntl.LOCK_EX, step_limit_s) and free
+        yield _take(steps, fcntl.LOCK_EX, STEP_LIMIT_S) and free
 
 
 @contextlib.contextmanager

@@ -24,8 +24,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at once (default 1)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of the runtime (default 1)")
     parser.add_argument("--precision", help="number format, of those that `search.py devices` lists for the device")
-    parser.add_argument("--protocol", default="interleaved", metavar="NAME",
-                        help="interleaved (default), or a published one: modelbench (20 x 50 runs, trimmed), "
+    parser.add_argument("--protocol", default="warm", metavar="NAME",
+                        help="warm (default), or a published one: modelbench (20 x 50 runs, trimmed), "
                              "paper (median of 100)")
     parser.add_argument("--fresh", action="store_true", help="measure again instead of reading the cache")
     parser.add_argument("--json", action="store_true", help="one JSON document")

@@ -43,11 +43,6 @@ def _path(kind: str, place: dict[str, Any]) -> Path:
     return cache_folder(kind) / (hashlib.sha256(json.dumps(place, sort_keys=True).encode()).hexdigest()[:24] + ".json")
 
 
-def stored_reference(place: dict[str, Any]) -> Path:
-    """Where the reference network's own time on this device is kept."""
-    return _path("references", place)
-
-
 def stored_predictor(place: dict[str, Any]) -> Path:
     """Where the measurements that calibrate this device's predictor are kept."""
     return _path("predictors", place)
@@ -70,6 +65,6 @@ class Entry:
         return found if "early" not in found.flags or found.decides(budget_ms) else None
 
     def write(self, found: Measurement) -> None:
-        # What ran while the machine was at another speed is shown, flagged, and measured again the next time.
-        if "drift" not in found.flags:
+        # What ran beside a busy process is shown, flagged, and measured again the next time.
+        if "busy" not in found.flags:
             write_json(self.path, found.to_dict())

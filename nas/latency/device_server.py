@@ -46,7 +46,7 @@ class Demand(BaseModel):
     batch: int = Field(1, ge=1, le=256)
     threads: int = Field(1, ge=1, le=256)
     precision: str | None = Field(None, max_length=40)
-    protocol: str = Field("interleaved", max_length=40)
+    protocol: str = Field("warm", max_length=40)
     budget_ms: float | None = Field(None, gt=0)
     half_width: float = Field(HALF_WIDTH, ge=0.002, le=0.5)
     fresh: bool = False

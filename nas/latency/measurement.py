@@ -11,10 +11,10 @@ class Measurement:
     """Latency of one network on one device: an estimate with a 95 % interval, and the samples behind it.
 
     `origin` is "measured" or "predicted"; the two are never compared without saying so. `flags` say what a
-    reader should know: "capped" (the time ran out before the interval was as narrow as wanted), "early" (ended
-    as soon as the budget was decided), "drift" (the reference network ran at another speed than when it was
-    stored, twice), "undecided" (the budget lies inside the interval), "extrapolated" (predicted from outside
-    what was fitted).
+    reader should know: "capped" (the interval is wider than wanted), "early" (ended as soon as the budget was
+    decided, or a wide interval was asked for), "busy" (other processes took a large share of the machine, or a
+    trainer did not pause: may be high), "undecided" (the budget lies inside the interval), "extrapolated"
+    (predicted from outside what was fitted).
     """
 
     name: str
@@ -28,10 +28,12 @@ class Measurement:
     batch: int = 1
     threads: int = 1
     precision: str = "fp32"
-    protocol: str = "interleaved"
+    protocol: str = "warm"
     runtime: str = ""
     flags: tuple[str, ...] = ()
-    # ms of every block: "trial_ms", "reference_ms"; "waited" is the share of each round without a core
+    reference_ms: float = 0.0  # the reference network's, just then: how fast the machine was
+    others: float = 0.0  # share of the machine that other processes took meanwhile
+    # ms of every block: "trial_ms", "reference_ms"; "waited" is the share of each of the trial's without a core
     samples: dict[str, list[float]] = field(default_factory=dict)
     measured_at: str = ""
     seconds: float = 0.0

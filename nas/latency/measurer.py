@@ -18,54 +18,54 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from nas import quiet
 from nas.errors import Failure, NotAvailable, UsageError
 from nas.files import cache_folder
 from nas.latency import protocols
 from nas.latency.devices import check_setting, runtime
 from nas.latency.measurement import Measurement
 from nas.latency.network import Network
-from nas.latency.reference import nearest, rescale, session_of, unit_ms
+from nas.latency.noise import Others
+from nas.latency.reference import session_of
 from nas.latency.runtime import HALF_WIDTH, VERSIONS, Runtime, Session, Setting
+from nas.latency.warm import steady, undisturbed
 from nas.runs.run import now
 
-# The reference moves with the machine, a little on the CPU's clock and a lot on the wall's.
-DRIFT = {"cpu": 0.15, "wall": 0.5}
+BUSY = 0.25  # share of the machine that others may take before a measurement says so
+
 Tell = Callable[[str], None]
 
 
 def measure_here(request: dict[str, Any], tell: Tell) -> list[Measurement]:
-    """Measure the request's targets in one session, in this process. `tell` hears which stage begins."""
+    """Measure the request's targets in this process, one after the other. `tell` hears which stage begins."""
     device, setting = request["device"], Setting(**request["setting"])
     chosen = runtime(device)
     check_setting(chosen, setting)
     if needs := chosen.missing():
         raise NotAvailable(f"--device {device} {needs}")
-    networks = [Network.of(target) for target in request["targets"]]
-    clock = _Stages(tell)
-    clock.enter("prepare")
-    protocol = request["protocol"]
-    sessions = [] if protocol == "modelbench" else [chosen.prepare(network, setting) for network in networks]
-    # Several networks share one session, and so one reference: the one nearest to their geometric mean.
-    sizes = [network.size(setting.resolution)[0] for network in networks]
-    against = nearest(float(np.exp(np.mean(np.log(sizes)))))
-    if protocol == "interleaved":
-        session_of(against, device, setting)
-    clock.enter("wait")
-    with FileLock(cache_folder() / f"{chosen.lock}.lock"):
-        clock.enter("measure")
-        if protocol == "interleaved":
-            found = _interleaved(chosen, setting, networks, sessions, against, request.get("budget_ms"),
-                                 request.get("half_width", HALF_WIDTH), renew=request.get("renew", False))
-        else:
-            found = [_published(protocol, chosen, setting, network, sessions[index] if sessions else None)
-                     for index, network in enumerate(networks)]
-    clock.enter("done")
-    return [Measurement(**values, name=network.name, config_key=network.key, device=device, origin="measured",
-                        resolution=setting.resolution, batch=setting.batch, threads=setting.threads,
-                        precision=setting.precision, protocol=VERSIONS[protocol],
-                        runtime=chosen.version(), measured_at=now(), stages_s=clock.seconds,
-                        seconds=sum(clock.seconds.values()))
-            for network, values in zip(networks, found, strict=True)]
+    protocol, found = request["protocol"], []
+    for network in [Network.of(target) for target in request["targets"]]:
+        clock = _Stages(tell)
+        clock.enter("prepare")
+        session = None if protocol == "modelbench" else chosen.prepare(network, setting)
+        reference = session_of(device, setting) if protocol == "warm" else None
+        clock.enter("wait")
+        # One network at a time has the device, so that neither another worker nor its training waits long.
+        with FileLock(cache_folder() / f"{chosen.lock}.lock"), quiet.window() as paused:
+            clock.enter("measure")
+            if session is not None and reference is not None:
+                values = _warm(session, reference, request.get("budget_ms"), request.get("half_width", HALF_WIDTH))
+            else:
+                values = _published(protocol, chosen, setting, network, session)
+        clock.enter("done")
+        if not paused or values.get("others", 0.0) > BUSY:
+            values["flags"] = (*values.get("flags", ()), "busy")
+        found.append(Measurement(
+            **values, name=network.name, config_key=network.key, device=device, origin="measured",
+            resolution=setting.resolution, batch=setting.batch, threads=setting.threads, precision=setting.precision,
+            protocol=VERSIONS[protocol], runtime=chosen.version(), measured_at=now(), stages_s=clock.seconds,
+            seconds=sum(clock.seconds.values())))
+    return found
 
 
 class _Stages:
@@ -82,43 +82,21 @@ class _Stages:
         self.tell(stage)
 
 
-def _interleaved(chosen: Runtime, setting: Setting, networks: list[Network], sessions: list[Session],
-                 against: str, budget_ms: float | None, half_width: float, *, renew: bool) -> list[dict[str, Any]]:
-    reference = session_of(against, chosen.name, setting)
-    kind = reference.clock
-    rng = np.random.default_rng([int(network.key, 16) for network in networks])
-    unit = unit_ms(against, chosen.name, setting)
-    enough = protocols.precise(kind, half_width, budget_ratio=budget_ms / unit if budget_ms else None)
-    drifted = False
-    for _ in range(2):
-        samples = protocols.interleave(sessions, reference, enough=enough, rng=rng)
-        seen = float(np.median(np.array(samples.reference_ms)[samples.kept(kind)]))
-        drifted = abs(np.log(seen / unit)) > np.log1p(DRIFT[kind])
-        if not drifted:
-            break
-    if drifted and renew and seen < unit:
-        # Other work can only slow a network down: the stored reference was disturbed, and this one is less so.
-        rescale(chosen.name, setting, seen / unit)
-        unit, drifted = seen, False
-    found = []
-    for trial in range(len(networks)):
-        ratio, low, high = samples.ratio(trial, kind)
-        widen = samples.widen(kind)
-        half = widen * ratio
-        low, high = ratio - np.hypot(ratio - low, half), ratio + np.hypot(high - ratio, half)
-        narrow = (high - low) / 2 <= (HALF_WIDTH + widen) * ratio
-        flags = [] if narrow or "capped" not in samples.flags else ["capped"]
-        if budget_ms and low * unit <= budget_ms <= high * unit:
-            flags.append("undecided")
-        elif not narrow and "capped" not in flags:
-            flags.append("early")
-        if drifted:
-            flags.append("drift")
-        found.append({"latency_ms": ratio * unit, "ci_low_ms": float(low * unit), "ci_high_ms": float(high * unit),
-                      "flags": tuple(flags),
-                      "samples": {"trial_ms": samples.trial_ms[trial], "reference_ms": samples.reference_ms,
-                                  "waited": samples.waited}})
-    return found
+def _warm(session: Session, reference: Session, budget_ms: float | None, half_width: float) -> dict[str, Any]:
+    with undisturbed(), Others() as others:
+        found = steady(session, reference, budget_ms=budget_ms, half_width=half_width)
+    middle, low, high = found.network.estimate(others.share)
+    flags = found.flags
+    if budget_ms is not None and low <= budget_ms <= high:
+        flags = (*flags, "undecided")
+    elif not flags and high - middle > 1.5 * max(half_width, HALF_WIDTH) * middle:
+        flags = ("capped",)
+    if not flags and half_width > HALF_WIDTH:
+        flags = ("early",)
+    return {"latency_ms": middle, "ci_low_ms": low, "ci_high_ms": high, "flags": flags,
+            "others": others.share, "reference_ms": found.reference.estimate()[0],
+            "samples": {"trial_ms": found.network.ms, "waited": found.network.waited,
+                        "reference_ms": found.reference.ms}}
 
 
 def _published(protocol: str, chosen: Runtime, setting: Setting, network: Network,

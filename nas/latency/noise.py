@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -31,3 +32,31 @@ class Noise:
     def __exit__(self, *_: object) -> None:
         spent = time.perf_counter() - self._begun
         self.waited = max(0.0, _waited_s() - self._before) / spent if spent > 0 else 0.0
+
+
+class Others:
+    """`share`: of this machine's cores, what other processes took inside the block; 0 where nothing can be known."""
+
+    share = 0.0
+
+    def __enter__(self) -> Others:
+        self._before = _used_s()
+        self._begun = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        spent = (time.perf_counter() - self._begun) * (os.cpu_count() or 1)
+        after = _used_s()
+        if spent > 0:
+            others = (after[0] - self._before[0]) - (after[1] - self._before[1])
+            self.share = min(1.0, max(0.0, others / spent))
+
+
+def _used_s() -> tuple[float, float]:
+    """Seconds of processor time that everybody took since the machine began, and this process. What a hypervisor gave
+    to other machines counts as taken."""
+    import psutil
+
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return sum(times) - idle, time.process_time()

@@ -119,7 +119,7 @@ def refuse(networks: Sequence[Network], setting: Setting, protocol: str, device:
             raise UsageError(f"{network.name}: {device} predicts FastViT configurations only; "
                              "fastvit/published.csv holds what was published about others")
     for name, value, only in (("batch", setting.batch, 1), ("threads", setting.threads, 1),
-                              ("precision", setting.precision, PRECISION), ("protocol", protocol, "interleaved")):
+                              ("precision", setting.precision, PRECISION), ("protocol", protocol, "warm")):
         if value != only:
             raise UsageError(f"--{name} {value}: {device} predicts published latencies (batch 1, {PRECISION}); "
                              "leave it out")

@@ -19,10 +19,9 @@ import numpy as np
 from fastvit.config import FastViTConfig
 from nas.errors import Failure, UsageError
 from nas.files import write_json
-from nas.latency.cache import stored_predictor
+from nas.latency.cache import device_place, stored_predictor
 from nas.latency.devices import canonical, runtime
 from nas.latency.features import ROUGH, Features, features
-from nas.latency.reference import measured_place
 from nas.latency.runtime import Setting
 
 LEAST = 4  # measurements before anything is predicted
@@ -90,12 +89,12 @@ class Predictor:
 
     @property
     def path(self) -> Path:
-        return stored_predictor(measured_place(self.device, self.setting))
+        return stored_predictor(device_place(runtime(self.device), self.setting))
 
     def save(self) -> None:
         """Keep the measurements, from which fitting takes no time; a later version may fit them better."""
         write_json(self.path, {"configs": [config.to_dict() for config in self.configs], "ms": self.ms.tolist(),
-                               "sd": self.sd.tolist()} | measured_place(self.device, self.setting))
+                               "sd": self.sd.tolist()} | device_place(runtime(self.device), self.setting))
 
     @property
     def ready(self) -> bool:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from nas.latency.network import Network
 
 # The protocols of measuring, by what they are called and by what their values are stored under.
-VERSIONS = {"interleaved": "interleaved-3", "modelbench": "modelbench-1", "paper": "paper-1"}
+VERSIONS = {"warm": "warm-1", "modelbench": "modelbench-1", "paper": "paper-1"}
 
-HALF_WIDTH = 0.012  # of the 95 % interval, relative: what a measurement aims at unless told otherwise
+HALF_WIDTH = 0.03  # of the 95 % interval, relative: what a measurement aims at unless told otherwise
 
 
 @dataclass(frozen=True)

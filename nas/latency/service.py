@@ -8,28 +8,27 @@ from typing import Any
 
 from fastvit.config import FastViTConfig
 from nas.errors import UsageError
-from nas.latency.cache import Entry
+from nas.latency.cache import Entry, device_place
 from nas.latency.device_client import measure_there
 from nas.latency.devices import PREDICTED, canonical, check_device, check_setting, is_remote, runtime
 from nas.latency.measurement import Measurement
 from nas.latency.network import Network
 from nas.latency.phones import PRECISION, measurements, refuse
 from nas.latency.process import BENCH
-from nas.latency.reference import measured_place
 from nas.latency.runtime import HALF_WIDTH, VERSIONS, Setting
 
 Target = FastViTConfig | str
 
 
 def measure(target: Target, device: str = "onnxruntime", *, resolution: int = 256, batch: int = 1, threads: int = 1,
-            precision: str | None = None, protocol: str = "interleaved", budget_ms: float | None = None,
+            precision: str | None = None, protocol: str = "warm", budget_ms: float | None = None,
             half_width: float = HALF_WIDTH, fresh: bool = False, time_limit_s: float | None = None,
             name: str = "") -> Measurement:
     """Latency of the deployed form of `target` (a configuration or "timm:NAME") with random weights.
 
     A value measured before under the same conditions on this machine is reused unless `fresh`. With a budget,
-    measuring ends as soon as the network is over it beyond doubt, and goes on longer while the budget lies
-    inside the interval; `half_width` is the relative one that is aimed at. `time_limit_s` (else the runtime's own)
+    measuring ends as soon as the network is over it beyond doubt; `half_width` is the relative one of the interval
+    that is aimed at, and a wide one takes less time. `time_limit_s` (else the runtime's own)
     holds for converting and for measuring, each. Without `precision` it is the first that the device offers.
 
     Raises:
@@ -43,10 +42,10 @@ def measure(target: Target, device: str = "onnxruntime", *, resolution: int = 25
 
 
 def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, resolution: int = 256, batch: int = 1,
-                 threads: int = 1, precision: str | None = None, protocol: str = "interleaved",
+                 threads: int = 1, precision: str | None = None, protocol: str = "warm",
                  budget_ms: float | None = None, half_width: float = HALF_WIDTH, fresh: bool = False,
                  time_limit_s: float | None = None, names: Sequence[str] | None = None) -> list[Measurement]:
-    """Several networks interleaved in one session, for the finest comparison among them. Raises as `measure`."""
+    """Several networks, one after the other in the same process. Raises as `measure`."""
     if protocol not in VERSIONS:
         raise UsageError(f"--protocol {protocol}: expected one of {', '.join(VERSIONS)}")
     networks = [Network.of(target) for target in targets]
@@ -61,19 +60,18 @@ def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, reso
     if is_remote(device):
         return _named(measure_there(device, networks, setting, protocol=protocol, budget_ms=budget_ms,
                                     half_width=half_width, fresh=fresh), networks, names)
-    place = measured_place(device, setting)
+    place = device_place(chosen, setting)
     entries = [Entry(place, network.key, VERSIONS[protocol]) for network in networks]
     found = [None if fresh else entry.read(budget_ms) for entry in entries]
     missing = [index for index, one in enumerate(found) if one is None]
     if missing:
         request: dict[str, Any] = {"targets": [networks[index].to_dict() for index in missing], "device": device,
                                    "setting": asdict(setting), "protocol": protocol, "budget_ms": budget_ms,
-                                   "half_width": half_width, "renew": fresh}
+                                   "half_width": half_width}
         answers = BENCH.ask(request, (time_limit_s or chosen.limit_s) * len(missing))
-        place = measured_place(device, setting)  # the reference may have been measured only now
         for index, answer in zip(missing, answers, strict=True):
             found[index] = fresh_one = Measurement.from_dict(answer)
-            Entry(place, networks[index].key, VERSIONS[protocol]).write(fresh_one)
+            entries[index].write(fresh_one)
     return _named([one for one in found if one is not None], networks, names)
 
 

@@ -87,14 +87,16 @@ def test_a_measurer_that_dies_holds_nobody_up(how: int) -> None:
     assert quiet.paused_s() - before == pytest.approx(waited, abs=0.1)
 
 
-def test_a_trainer_that_dies_or_is_stopped_is_not_waited_for_long() -> None:
+def test_a_trainer_that_dies_or_is_stopped_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     with Child(TRAINER) as trainer:
         os.kill(trainer.process.pid, signal.SIGSTOP)
-        with quiet.window(step_limit_s=0.2) as paused:
+        monkeypatch.setattr(quiet, "STEP_LIMIT_S", 0.2)
+        with quiet.window() as paused:
             assert not paused
+        monkeypatch.setattr(quiet, "STEP_LIMIT_S", 3.0)
         trainer.process.kill()
         trainer.process.wait()
-        with quiet.window(step_limit_s=5) as paused:
+        with quiet.window() as paused:
             assert paused
 
 
@@ -115,7 +117,7 @@ def test_an_error_in_a_step_frees_the_lock() -> None:
 
     with pytest.raises(ZeroDivisionError):
         list(map(fail, quiet.paced(range(3))))
-    with quiet.window(step_limit_s=2) as paused:
+    with quiet.window() as paused:
         assert paused
 
 

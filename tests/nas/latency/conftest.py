@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastvit import FastViTConfig
-from nas.latency import measurer, reference, service
+from nas.latency import measurer, service, warm
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return [found.to_dict() for found in measurer.measure_here(json.loads(json.dumps(request)), lambda stage: None)]
 
     monkeypatch.setattr(service.BENCH, "ask", ask)
-    monkeypatch.setattr(measurer.protocols, "CAP_S", 0.3)
-    # A machine that runs other tests drifts; what drifted is not kept, and tests of the cache would find nothing.
-    monkeypatch.setattr(measurer, "DRIFT", {"cpu": 20.0, "wall": 20.0})
-    monkeypatch.setattr(reference, "UNIT_ROUNDS", 5)
+    monkeypatch.setattr(warm, "MEASURE_S", 0.1)
+    monkeypatch.setattr(warm, "REFERENCE_S", 0.02)
+    # A machine that runs other tests is busy; what was measured then is not kept, and tests of the cache would find
+    # nothing.
+    monkeypatch.setattr(measurer, "BUSY", 2.0)

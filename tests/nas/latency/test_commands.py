@@ -54,7 +54,7 @@ def test_one_network_that_fails_leaves_the_others(capsys: pytest.CaptureFixture[
     (["t9"], "did you mean t8"), (["timm:levit_25"], "levit_256"), (["t8", "--device", "onnx"], "onnxruntime"),
     (["t8", "--resolution", "8"], "--resolution 8"), (["t8", "--batch", "0"], "--batch 0"),
     (["t8", "--threads", "0"], "--threads 0"), (["t8", "--precision", "fp8"], "fp32, int8"),
-    (["t8", "--protocol", "mean"], "interleaved, modelbench, paper")])
+    (["t8", "--protocol", "mean"], "warm, modelbench, paper")])
 def test_refusals_name_the_value_and_what_is_offered(words: list[str], expected: str,
                                                      capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["measure", *words]) == 2
