@@ -81,6 +81,7 @@ def calibrate(device: str, setting: Setting, *, space: SearchSpace | None = None
     failures: list[str] = []
     begun, longest = time.perf_counter(), 0.0
     times = [0.0] * len(configs)
+    references: list[float | None] = []
     waiting = (config for config in design(space or SearchSpace.load("default"), setting.resolution, seed)
                if config.key() not in done)
     while group := list(itertools.islice(waiting, GROUP)):
@@ -96,12 +97,15 @@ def calibrate(device: str, setting: Setting, *, space: SearchSpace | None = None
             configs.append(config)
             ms.append(one.latency_ms)
             sd.append(relative_sd(one))
+            references.append(one.reference_ms)
             times.append(time.perf_counter() - begun)
         if tell:
             tell(len(configs), time.perf_counter() - begun)
     if len(configs) < LEAST:
         raise Failure(f"only {len(configs)} networks could be measured in {seconds:g} s, {LEAST} are needed"
                       + (f" ({failures[-1]})" if failures else ""))
+    predictor.rescale(references)
+    ms[:len(predictor.ms)] = predictor.ms.tolist()
     predictor.fit(configs, ms, sd).save()
     return Calibration(predictor, time.perf_counter() - begun, predictor.cross_validated(), len(failures),
                        np.array(times))

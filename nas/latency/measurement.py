@@ -33,6 +33,7 @@ class Measurement:
     flags: tuple[str, ...] = ()
     reference_ms: float = 0.0  # the reference network's, just then: how fast the machine was
     others: float = 0.0  # share of the machine that other processes took meanwhile
+    sessions: int = 1  # how many the estimate is pooled from (nas/latency/pool.py)
     # ms of every block: "trial_ms", "reference_ms"; "waited" is the share of each of the trial's without a core
     samples: dict[str, list[float]] = field(default_factory=dict)
     measured_at: str = ""

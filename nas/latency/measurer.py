@@ -25,13 +25,11 @@ from nas.latency import protocols
 from nas.latency.devices import check_setting, runtime
 from nas.latency.measurement import Measurement
 from nas.latency.network import Network
-from nas.latency.noise import Others
+from nas.latency.noise import BUSY, Others
 from nas.latency.reference import session_of
 from nas.latency.runtime import HALF_WIDTH, VERSIONS, Runtime, Session, Setting
 from nas.latency.warm import steady, undisturbed
 from nas.runs.run import now
-
-BUSY = 0.25  # share of the machine that others may take before a measurement says so
 
 Tell = Callable[[str], None]
 

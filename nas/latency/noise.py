@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+HIGH = 0.1  # how far a latency may lie above the idle machine's where others take half of it or more (docs/latency.md)
 _TASKS = Path("/proc/self/task")
 
 
@@ -50,6 +51,24 @@ class Others:
         if spent > 0:
             others = (after[0] - self._before[0]) - (after[1] - self._before[1])
             self.share = min(1.0, max(0.0, others / spent))
+
+
+BUSY = 0.25  # share of the machine that others may take before a measurement says so
+
+
+def others_here(seconds: float = 0.3) -> float:
+    """Share of this machine that others take just now."""
+    with Others() as others:
+        time.sleep(seconds)
+    return others.share
+
+
+def others_words(share: float, when: str = "") -> str:
+    """What that does to milliseconds, in one sentence; empty where it is no more than they promise to bear."""
+    if share <= BUSY:
+        return ""
+    return (f"{when}other processes took {100 * share:.0f} % of this machine: milliseconds may be "
+            f"{100 * HIGH * min(1.0, 2 * share):.0f} % high, and intervals are wider")
 
 
 def _used_s() -> tuple[float, float]:

@@ -35,6 +35,7 @@ _SCALE_SD = 1.0  # of the whole level
 _RIDGE = 1e-3
 _ROUGHLY = 1.0
 _DOUBT = 8
+_OTHER_SPEED = 0.05  # of the reference network, relative: from here on what was measured before is rescaled
 
 
 def choices(configs: Sequence[FastViTConfig]) -> np.ndarray:
@@ -57,6 +58,7 @@ class Predictor:
         self.configs: list[FastViTConfig] = []
         self.ms = np.zeros(0)
         self.sd = np.zeros(0)  # relative, of each measurement
+        self.reference_ms: float | None = None  # how fast the machine was then; None: not known
         self._model: _Model | None = None
 
     @classmethod
@@ -72,6 +74,7 @@ class Predictor:
         found = cls.for_device(device, resolution=resolution, batch=batch, threads=threads, precision=precision)
         try:
             values = json.loads(found.path.read_text())
+            found.reference_ms = values.get("reference_ms")
             return found.fit([FastViTConfig.from_dict(config) for config in values["configs"]], values["ms"],
                              values["sd"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -94,7 +97,8 @@ class Predictor:
     def save(self) -> None:
         """Keep the measurements, from which fitting takes no time; a later version may fit them better."""
         write_json(self.path, {"configs": [config.to_dict() for config in self.configs], "ms": self.ms.tolist(),
-                               "sd": self.sd.tolist()} | device_place(runtime(self.device), self.setting))
+                               "sd": self.sd.tolist(), "reference_ms": self.reference_ms}
+                   | device_place(runtime(self.device), self.setting))
 
     @property
     def ready(self) -> bool:
@@ -112,7 +116,10 @@ class Predictor:
         return self
 
     def update(self, records: Iterable[Any]) -> int:
-        """Add what a run has measured (TrialRecords; others are passed over) and fit again; how many were new."""
+        """Add what a run has measured (TrialRecords; others are passed over) and fit again; how many were new.
+        What was known from a time when the machine was faster or slower is rescaled by the reference network."""
+        records = list(records)
+        self.rescale([r.latency.get("reference_ms") for r in records if r.origin == "measured"])
         known = {config.key() for config in self.configs}
         configs, ms, sd = list(self.configs), list(self.ms), list(self.sd)
         for record in records:
@@ -126,6 +133,17 @@ class Predictor:
         if new:
             self.fit(configs, ms, sd)
         return new
+
+    def rescale(self, references: Sequence[float | None]) -> None:
+        """What is known to the speed at which the reference network took `references` (ms) just now."""
+        seen = [ms for ms in references if ms]
+        if not seen:
+            return
+        now_ms = float(np.median(seen))
+        if self.reference_ms and abs(np.log(now_ms / self.reference_ms)) > _OTHER_SPEED:
+            self.fit(self.configs, self.ms * now_ms / self.reference_ms, self.sd)
+            self.reference_ms = now_ms
+        self.reference_ms = self.reference_ms or now_ms
 
     def predict(self, configs: Sequence[FastViTConfig]) -> tuple[np.ndarray, np.ndarray]:
         """Milliseconds and their standard deviation (N,), (N,); not a number before LEAST measurements."""

@@ -1,4 +1,4 @@
-"""Finalists: trained again with other seeds, from other parents, and measured again side by side in one session.
+"""Finalists: trained again with other seeds, from other parents, and measured again in sessions of their own.
 
 The best of many noisy scores is too good to be true (the winner's curse), so the points of a front are confirmed
 before they are reported. Each further seed is a trial of its own in the study, with the attribute `confirms`: it is
@@ -9,6 +9,7 @@ score are trained again too: nobody chose them for it, so they tell how far a pa
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -34,10 +35,10 @@ def fold(records: Sequence[TrialRecord], attrs: Mapping[str, Any], fingerprint: 
     A trial is confirmed when all its seeds are there. Its score is the mean over them, on the level of the first seed
     (nas/estimate/offsets.py) as far as FastViT-Bench, on the images that it has, or else presets tell it. The standard
     deviation of that mean comes from the spread between seeds, parents included, pooled over everything that was
-    confirmed. Its latency is the one measured beside the other finalists.
+    confirmed. The latency of every trial is that of all sessions that measured its network.
     """
     posterior = attrs.get(POSTERIOR_ATTR, {}).get("trials", {})
-    latencies = attrs.get(LATENCY_ATTR, {})
+    latencies = _latencies(records, attrs.get(LATENCY_ATTR, {}))
     further: dict[int, list[TrialRecord]] = {}
     for record in records:
         if record.confirms is not None and record.outcome == "complete" and record.score is not None:
@@ -52,15 +53,43 @@ def fold(records: Sequence[TrialRecord], attrs: Mapping[str, Any], fingerprint: 
         if record.confirms is not None:
             continue
         changes: dict[str, Any] = {}
+        if (latency := latencies.get(record.config_key or "")) is not None and record.origin == "measured":
+            changes |= {"latency": latency, "reason": record.reason or _moved(record, latency)}
         if (own := posterior.get(str(record.trial))) is not None:
             changes |= {"posterior": (own[0], own[1]), "standing": own[2] if len(own) > 2 else None}
         if (runs := whole.get(record.trial)) is not None:
             changes["confirmed"] = {
                 "score": float(np.mean([run["score"] for run in runs])), "score_sd": spread / len(runs)**0.5,
                 "runs": runs, "latency_before": record.latency}
-            changes["latency"] = latencies.get(record.config_key, record.latency)
         found.append(replace(record, **changes) if changes else record)
     return found
+
+
+def _latencies(records: Sequence[TrialRecord], again: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By configuration key, what all sessions of that network say, where that is more than its own trial's session."""
+    from nas.latency.measurement import Measurement
+    from nas.latency.pool import between_sessions, distinct, pooled
+
+    if not again:  # the usual case while a run searches, asked for twice a second
+        return {}
+    sessions: dict[str, list[Measurement]] = {}
+    for record in records:
+        if record.config_key and record.origin == "measured":
+            sessions.setdefault(record.config_key, []).append(Measurement.from_dict(record.latency or {}))
+    for key, found in again.items():  # one session where an earlier version confirmed
+        sessions.setdefault(key, []).extend(Measurement.from_dict(one) for one in
+                                            (found if isinstance(found, list) else [found]))
+    groups = {key: distinct(found) for key, found in sessions.items()}
+    between = between_sessions(groups.values())
+    return {key: pooled(found, between).to_dict() for key, found in groups.items() if len(found) > 1 or between}
+
+
+def _moved(record: TrialRecord, latency: Mapping[str, Any]) -> str | None:
+    """Where a trial's decisions were made on a latency that its network turned out not to have."""
+    first = record.latency or {}
+    if first["ci_low_ms"] <= latency["latency_ms"] <= first["ci_high_ms"]:
+        return None
+    return f"first measured at {first['latency_ms']:.3f} ms"
 
 
 def _levels(records: Sequence[TrialRecord], further: Mapping[int, Sequence[TrialRecord]], fingerprint: str) -> Level:
@@ -149,23 +178,29 @@ def waiting_trials(run: Run) -> list[Any]:
     return run.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
 
-def measure_again(run: Run, chosen: Sequence[TrialRecord]) -> None:
-    """Measure finalists and their nearest presets in one interleaved session, and keep it with the study.
+def measure_again(run: Run, chosen: Sequence[TrialRecord], until: float | None = None) -> None:
+    """Measure finalists and their nearest presets once more, each in a session of its own, and keep each with the study
+    as soon as it is known; none is begun after `until` (seconds since the epoch).
 
     Raises:
-        Failure, NotAvailable: as nas.latency.measure_many; what was measured before stays.
+        Failure, NotAvailable: as nas.latency.measure; what was measured before stays.
     """
     from fastvit.difference import nearest_preset
     from fastvit.presets import PRESETS
-    from nas.latency import measure_many
+    from nas.latency import measure
 
     configs = {r.config_key: r.architecture for r in chosen if r.config and r.config_key}
     for config in list(configs.values()):
         preset = PRESETS[nearest_preset(config)]
         configs.setdefault(preset.key(), preset)
-    found = measure_many(list(configs.values()), run.meta["device"], resolution=run.meta["resolution"], fresh=True)
-    run.set_attr(LATENCY_ATTR, run.attrs().get(LATENCY_ATTR, {}) | {
-        key: one.to_dict() for key, one in zip(configs, found, strict=True)})
+    for key, config in configs.items():
+        if until is not None and time.time() > until:
+            return
+        found = measure(config, run.meta["device"], resolution=run.meta["resolution"], fresh=True)
+        known = run.attrs().get(LATENCY_ATTR, {})
+        before = known.get(key, [])
+        run.set_attr(LATENCY_ATTR, known | {key: [*(before if isinstance(before, list) else [before]),
+                                                  found.to_dict() | {"samples": {}}]})
 
 
 def update_posterior(run: Run) -> None:
@@ -234,8 +269,8 @@ def movement(records: Sequence[TrialRecord], budget_ms: float) -> str:
 
     return (f"confirmed: {len(done)} finalist{'s' * (len(done) > 1)} with {SEEDS} seeds each; their first scores were "
             f"{_beside(np.mean((first - later)[new]), '.3f')} those of the further seeds on average, their first "
-            f"latencies {_beside(100 * np.nanmean((ms_before / ms - 1)[new]), '.1f', ' %')} those measured side by "
-            f"side; the hypervolume of what was confirmed went from {volume(ms_before, first)} to "
+            f"latencies {_beside(100 * np.nanmean((ms_before / ms - 1)[new]), '.1f', ' %')} those of all "
+            f"sessions; the hypervolume of what was confirmed went from {volume(ms_before, first)} to "
             f"{volume(ms, axes(every)[1])}; {len(fell_off(records, budget_ms)) or 'none'} fell off the front")
 
 
@@ -275,7 +310,7 @@ class Confirmation:
         self.measuring.start()
         self.run.update(confirming="now")
         points = "1 point" if len(chosen) == 1 else f"{len(chosen)} points"
-        return f"confirming {points} of the front: {SEEDS - 1} more seeds each, latencies side by side"
+        return f"confirming {points} of the front: {SEEDS - 1} more seeds each, latencies measured again"
 
     def _affordable(self, records: Sequence[TrialRecord], beside: Sequence[TrialRecord], seconds_left: float | None,
                     workers: int) -> int:
@@ -291,8 +326,13 @@ class Confirmation:
 
         return bool(self.run.study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)))
 
+    def finish(self, limit_s: float = 30.0) -> None:
+        """Wait for the measurement that is under way, so that the report holds it."""
+        if self.measuring is not None:
+            self.measuring.join(limit_s)
+
     def _measure(self, chosen: Sequence[TrialRecord]) -> None:
         try:
-            measure_again(self.run, chosen)
+            measure_again(self.run, chosen, self.run.meta.get("deadline"))
         except Exception as error:  # the earlier measurements stand
-            self.trouble = f"finalists could not be measured side by side: {error}"
+            self.trouble = f"finalists could not be measured again: {error}"

@@ -6,6 +6,7 @@ trial (tests/nas/stand_in.py, benchmarks/scale.py) while asking, recording, dyin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from nas.proxy.parent import Parent
     from nas.proxy.train import ProxyResult
     from nas.runs.run import Run
+
+OTHER_SPEED = 0.1  # of the reference network between two measurements, relative: they do not compare
 
 
 class Evaluation(Protocol):
@@ -55,7 +58,7 @@ class Real:
 
         check_device(run.meta["device"])
         self.run, self.meta, self.path = run, run.meta, run.path
-        self._begun = False  # whether the run has measured anything
+        self._reference_ms: float | None = None  # how fast the machine is, as the first measurement found it
         self._parents: dict[int, Parent] = {}
         processor = self.meta.get("host", {}).get("processor")
         # A device behind an address is the same for everybody; a local one is each machine's own.
@@ -75,11 +78,17 @@ class Real:
     def measure(self, config: FastViTConfig | str) -> Measurement:
         from nas.latency import measure
 
-        # The first of a run looks whether the stored reference still holds; then it holds for the whole run.
-        first = not self._begun and not any(r.origin == "measured" for r in self.run.records())
-        found = measure(config, self.meta["device"], resolution=self.meta["resolution"],
-                        budget_ms=self.meta["budget_ms"], fresh=first)
-        self._begun = True
+        def ask(fresh: bool) -> Measurement:
+            return measure(config, self.meta["device"], resolution=self.meta["resolution"],
+                           budget_ms=self.meta["budget_ms"], fresh=fresh)
+
+        # The first of a worker tells how fast the machine is; what was measured when it was faster or slower (another
+        # host, a hot day) is measured again.
+        found = ask(fresh=self._reference_ms is None)
+        if self._reference_ms is None:
+            self._reference_ms = found.reference_ms
+        elif found.reference_ms and abs(math.log(found.reference_ms / self._reference_ms)) > OTHER_SPEED:
+            found = ask(fresh=True)
         return found
 
     def parent(self, seed: int) -> Parent:

@@ -16,10 +16,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from fastvit.presets import PRESETS
 from nas.errors import Failure, UsageError
+from nas.latency.noise import others_here, others_words
 from nas.runs.run import Run, TrialRecord, launcher, now
 from nas.runs.storage import ENVIRONMENT
 from nas.search.confirmation import FINALISTS, SHARE, Confirmation, parents_seconds, update_posterior
@@ -199,6 +201,8 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
               "of its weights", file=sys.stderr)
     if found := _reach(run, run.records()):  # before the run, where the device was calibrated
         print(found, file=sys.stderr)
+    if said := others_words(others_here()):
+        print(said, file=sys.stderr)
     begun = time.monotonic()
     signals = _Signals(run)
     pool, state = Pool(run, share(machine, workers)), "interrupted"
@@ -211,15 +215,48 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
         with contextlib.suppress(Failure, OSError):  # a storage that is gone is what ended the run
             pool.kill()
             run.update(state=state, elapsed_s=earlier + time.monotonic() - begun, launcher_pid=None)
+    confirmation.finish()
+    with contextlib.suppress(Failure, OSError):
+        keep_predictor(run)
     if run.meta.get("confirming") != "done":  # else it was brought up to date before the last round
         with contextlib.suppress(Failure, OSError):
             update_posterior(run)
     front = write_report(run)
     print(json.dumps(front) if args.json else front_table(front))
-    return _closing_words(run, front, signals, confirmation)
+    return _closing_words(run, front, signals, confirmation, args)
 
 
-def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmation: Confirmation) -> int:
+def keep_predictor(run: Run) -> None:
+    """Keep what this run has measured for the next one on this device and at this resolution."""
+    from nas.latency.predictor import Predictor
+
+    predictor = Predictor.of_run(run.meta["device"], run.meta["resolution"])
+    # A simulation (tests/nas/stand_in.py) names no runtime; its latencies are nobody's.
+    if predictor.update([r for r in run.records() if r.latency and r.latency.get("runtime")]) and predictor.ready:
+        predictor.save()
+
+
+def _others(records: Sequence[TrialRecord]) -> float:
+    """Share of the machine that other processes took while this run measured: the median of its measurements."""
+    shares = [r.latency["others"] for r in records if r.origin == "measured" and r.latency and "others" in r.latency]
+    return float(np.median(shares)) if shares else 0.0
+
+
+def _within_reach(run: Run, records: Sequence[TrialRecord], args: argparse.Namespace) -> str | None:
+    """What to say where a limit ended the run before it found what is predicted to be there."""
+    budget = run.meta["budget_ms"]
+    found = reach(run, records)
+    if found is None or found.smallest_ms > budget:
+        return None
+    limit = f"--trials {args.trials}" if args.trials else "the time limit"
+    more = max(20, 2 * (args.trials or 0))
+    return (f"{limit} ended the run before it found a configuration that meets {budget:g} ms; "
+            f"{found.smallest_ms:.2g} ms is predicted to be reachable, and {100 * found.shares[budget]:.0f} % of "
+            f"random configurations to meet the budget. Go on with: python search.py resume {run.path} --trials {more}")
+
+
+def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmation: Confirmation,
+                   args: argparse.Namespace) -> int:
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     if confirmation.trouble:
         say(confirmation.trouble)
@@ -235,7 +272,12 @@ def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmat
     if failures and not any(r.score is not None for r in records):
         raise Failure(f"every trial failed, the last with: {failures[-1].reason}; "
                       f"`search.py status {run.path}` counts them")
+    if said := others_words(_others(records), "during this run "):
+        say(said)
     if not points:
+        if (found := _within_reach(run, records, args)) is not None:
+            say(found)
+            return NOTHING_MEETS_THE_BUDGET
         measured = [r for r in records if r.origin == "measured" and r.latency_ms]
         nearest = min(measured, key=lambda r: r.latency_ms or math.inf, default=None)
         miss = f"; the nearest miss is {nearest.latency_ms:.3f} ms ({nearest.words})" if nearest else ""
@@ -310,10 +352,10 @@ def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, 
 
 def _reach(run: Run, records: list[TrialRecord]) -> str:
     """How much of the space meets the budget, in words: once in a run, as soon as that can be predicted."""
-    if "reach" in run.meta or not (found := reach(run, records)):
+    if "reach" in run.meta or (found := reach(run, records)) is None:
         return ""
-    run.update(reach=found)
-    return found
+    run.update(reach=found.words)
+    return found.words
 
 
 def _check_alike(records: list[TrialRecord]) -> None:
