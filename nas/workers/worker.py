@@ -17,6 +17,7 @@ import numpy as np
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
+from nas import quiet
 from nas.data import DRAWN
 from nas.errors import DeviceGone, Failure
 from nas.estimate.judge import run_judge
@@ -169,7 +170,8 @@ class Worker:
         # A run that serves several budgets looks under each of them in turn.
         self.proposer.budget_ms = float(self.rng.choice(self.meta.get("budgets") or [self.budget_ms]))
         if self.meta.get("sampler", "surrogate") == "surrogate":
-            config = self.proposer.next(records, self.predict_ms)
+            with quiet.training():  # fitting keeps a core as busy as training does
+                config = self.proposer.next(records, self.predict_ms)
         else:
             begun = [r for r in records if r.outcome in ("complete", "stopped_early", "running")
                      and not (r.preset or r.anchor)]
@@ -311,7 +313,7 @@ class Worker:
             return known
         waited = time.perf_counter()
         self.evaluation.prepare(seed)
-        begun = time.perf_counter()
+        begun, paused = time.perf_counter(), quiet.paused_s()
         if begun - waited > NOTICED_S:
             cost_s["parent"] = begun - waited
         checkpoint = checkpoint_path(self.run, config.key(), seed)
@@ -329,7 +331,8 @@ class Worker:
 
         result = self.evaluation.score(config, seed=seed, checkpoint=checkpoint, on_rung=on_rung)
         self.evaluation.keep(checkpoint, trial.number)
-        cost_s["proxy"] = time.perf_counter() - begun
+        cost_s["paused"] = quiet.paused_s() - paused  # while others were measured
+        cost_s["proxy"] = time.perf_counter() - begun - cost_s["paused"]
         found[result.steps] = _rung(vars(result))
         scores = [rung for step, rung in sorted(found.items()) if step <= result.steps]
         return {"outcome": "stopped_early" if stopped else "complete", "reason": stopped or None,
