@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, STAGES, VERMILION
 from fastvit.cost import Cost
 from nas.runs.run import TrialRecord
@@ -15,35 +13,33 @@ from nas.runs.run import TrialRecord
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+CONTAMINATED = 0.02  # share of a block, as nas.latency.warm has it
 _MARGIN = {"t": 10, "r": 10, "b": 10, "l": 10}
 
 
-def samples(latency: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """The raw blocks of a measurement: milliseconds of the trial's network and of the reference beside it."""
+def samples(latency: dict[str, Any]) -> tuple[list[float], list[bool]]:
+    """The raw blocks of a measurement in ms, and which of them had to wait for a core."""
     found = latency.get("samples") or {}
-    return [float(v) for v in found.get("trial_ms", [])], [float(v) for v in found.get("reference_ms", [])]
+    trial, waited = found.get("trial_ms", []), found.get("waited", [])
+    return [float(v) for v in trial], [float(share) > CONTAMINATED for share in waited] or [False] * len(trial)
 
 
 def samples_figure(latency: dict[str, Any]) -> go.Figure:
-    """Latency samples in the order of measurement, each corrected by the reference measured beside it, with the
-    estimate and its 95 % interval; the strip at the right is their distribution."""
+    """Latency samples in the order of measurement, those that count apart from those that had to wait for a core, with
+    the estimate and its 95 % interval; the strip at the right is their distribution."""
     import plotly.graph_objects as go
 
-    trial, reference = samples(latency)
+    trial, waited = samples(latency)
     figure = go.Figure()
-    if trial and len(trial) == len(reference):
-        unit = float(np.median(reference))
-        corrected = np.array(trial) / np.array(reference)
-        corrected = corrected / np.median(corrected) * latency["latency_ms"]
-        order = list(range(1, len(trial) + 1))
-        figure.add_scatter(x=order, y=corrected, mode="markers+lines", name="corrected by the reference",
-                           line={"width": 1, "color": BLUE}, marker={"size": 7, "color": BLUE})
-        figure.add_scatter(x=order, y=np.array(reference) / unit * latency["latency_ms"], mode="lines",
-                           name="drift of the reference", line={"width": 1.5, "dash": "dot", "color": ORANGE})
-        figure.add_box(y=corrected, name="distribution", xaxis="x2", marker={"color": BLUE}, boxpoints=False,
+    for disturbed, name, color in ((False, "blocks", BLUE), (True, "blocks that waited for a core", ORANGE)):
+        chosen = [(order, ms) for order, (ms, late) in enumerate(zip(trial, waited, strict=False), 1)
+                  if late == disturbed]
+        if chosen:
+            figure.add_scatter(x=[order for order, _ in chosen], y=[ms for _, ms in chosen], mode="markers", name=name,
+                               marker={"size": 7, "color": color})
+    if trial:
+        figure.add_box(y=trial, name="distribution", xaxis="x2", marker={"color": BLUE}, boxpoints=False,
                        showlegend=False, hoverinfo="y")
-    elif trial:
-        figure.add_box(y=trial, name="samples", marker={"color": BLUE}, boxpoints="all", pointpos=0)
     if latency.get("ci_low_ms") is not None:
         figure.add_hrect(y0=latency["ci_low_ms"], y1=latency["ci_high_ms"], fillcolor=BLUE, opacity=0.18, line_width=0)
     figure.add_hline(y=latency["latency_ms"], line={"color": GREEN, "width": 1.5})
@@ -54,15 +50,20 @@ def samples_figure(latency: dict[str, Any]) -> go.Figure:
 
 
 def samples_words(latency: dict[str, Any]) -> str:
-    trial, reference = samples(latency)
+    trial, waited = samples(latency)
     text = f"{latency['latency_ms']:.3f} ms"
     if latency.get("ci_low_ms") is not None:
         text += f", 95 % interval {latency['ci_low_ms']:.3f} to {latency['ci_high_ms']:.3f} ms"
+    if (sessions := latency.get("sessions", 1)) > 1:
+        text += f", from {sessions} sessions; the last"
     if trial:
-        text += f", from {len(trial)} blocks of inferences"
-    if len(reference) > 3:
-        spread = (np.percentile(reference, 90) - np.percentile(reference, 10)) / np.median(reference)
-        text += f"; the reference measured beside them moved by {100 * spread:.1f} % (10th to 90th percentile)"
+        text += f"{',' if sessions == 1 else ''} from {len(trial)} blocks of inferences"
+    if any(waited):
+        text += f", {sum(waited)} of which waited for a core and count less"
+    if latency.get("reference_ms"):
+        text += f"; T8 took {latency['reference_ms']:.3f} ms beside them"
+    if latency.get("others", 0.0) > 0.05:
+        text += f", while other processes took {100 * latency['others']:.0f} % of the machine"
     return text + "."
 
 
@@ -98,8 +99,7 @@ def confirmed_words(record: TrialRecord) -> str:
     text += f" ({', '.join(f'{score:.3f}' for score in runs)}); the search's own run said {record.score or 0:.3f}."
     before = found.get("latency_before") or {}
     if before.get("latency_ms") and record.latency_ms:
-        text += (f" Measured again beside the other finalists: {record.latency_ms:.3f} ms, "
-                 f"{before['latency_ms']:.3f} before.")
+        text += f" All sessions together: {record.latency_ms:.3f} ms, {before['latency_ms']:.3f} by the first."
     return text
 
 

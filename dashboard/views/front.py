@@ -144,7 +144,7 @@ def _extras(run: Snapshot, view: View) -> None:
 
 def _left_out(frame: pd.DataFrame, view: View) -> None:
     notes = ["Bars: 95 % interval of latency, standard deviation of the score. Filled circles are confirmed by several "
-             "seeds and measured side by side, rings are not."]
+             "seeds and measured again, rings are not."]
     if int(frame.outcome.eq("complete").sum()) > MANY:
         notes.append("Of trials that lie over one another one is drawn; a zoom parts them.")
     if view.x == "latency_ms":

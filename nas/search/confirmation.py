@@ -72,13 +72,15 @@ def _latencies(records: Sequence[TrialRecord], again: Mapping[str, Any]) -> dict
 
     if not again:  # the usual case while a run searches, asked for twice a second
         return {}
-    sessions: dict[str, list[Measurement]] = {}
+    kept: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         if record.config_key and record.origin == "measured":
-            sessions.setdefault(record.config_key, []).append(Measurement.from_dict(record.latency or {}))
+            kept.setdefault(record.config_key, []).append(record.latency or {})
     for key, found in again.items():  # one session where an earlier version confirmed
-        sessions.setdefault(key, []).extend(Measurement.from_dict(one) for one in
-                                            (found if isinstance(found, list) else [found]))
+        kept.setdefault(key, []).extend(found if isinstance(found, list) else [found])
+    least = {"name": "", "device": "", "origin": "measured", "resolution": 0}
+    sessions = {key: [Measurement.from_dict({**least, "config_key": key, **one}) for one in found]
+                for key, found in kept.items()}
     groups = {key: distinct(found) for key, found in sessions.items()}
     between = between_sessions(groups.values())
     return {key: pooled(found, between).to_dict() for key, found in groups.items() if len(found) > 1 or between}

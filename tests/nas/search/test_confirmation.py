@@ -88,12 +88,42 @@ def test_a_missing_seed_confirms_nothing() -> None:
     assert found[0].estimate == (0.9, 0.01, "run")
 
 
-def test_latency_is_that_of_the_common_session() -> None:
-    one = record(0, 1.0, 0.9)
-    found = fold([one, *seeds_of(0, 0.9, 0.9)], {"confirm_latency": {one.config_key: {"latency_ms": 1.25}}})
-    assert found[0].latency_ms == 1.25
-    assert found[0].confirmed is not None
+def session(ms: float, **more: Any) -> dict[str, Any]:
+    return {"latency_ms": ms, "ci_low_ms": 0.98 * ms, "ci_high_ms": 1.02 * ms, "origin": "measured",
+            "measured_at": f"later, {ms}"} | more
+
+
+def test_one_network_has_one_latency_wherever_it_is_read() -> None:
+    one, other = record(0, 1.0, 0.9), record(1, 2.0, 0.8)
+    reused = replace(one, trial=2, reused_from=0)
+    again = {"confirm_latency": {one.config_key: [session(1.02), session(1.03)]}}
+    found = fold([one, other, reused, *seeds_of(0, 0.9, 0.9)], again)
+    assert found[0].latency_ms == found[2].latency_ms == pytest.approx((1.0 * 1.02 * 1.03)**(1 / 3), abs=1e-3)
+    assert found[0].latency["sessions"] == 3, "what was reused counts once"
+    assert found[0].latency["ci_high_ms"] - found[0].latency["ci_low_ms"] < 0.04
     assert found[0].confirmed["latency_before"]["latency_ms"] == 1.0
+    assert found[0].point()["latency_ms"] == found[0].row()["latency_ms"] == found[0].latency_ms
+    assert found[1].latency_ms == 2.0
+    assert fold([one, other], {})[0].latency == one.latency
+
+
+def test_sessions_that_disagree_widen_every_interval_and_say_what_was_decided_on_another_value() -> None:
+    every = [record(number, 1.0 + number, 0.9) for number in range(6)]
+    again = {"confirm_latency": {r.config_key: [session((r.latency_ms or 0) * 0.8)] for r in every[:5]}}
+    found = fold(every, again)
+    assert found[0].latency_ms == pytest.approx(0.894, abs=0.01)
+    assert found[0].latency["ci_low_ms"] < 0.8 * 1.05
+    assert found[0].latency["ci_high_ms"] > 0.98
+    assert found[0].reason == "first measured at 1.000 ms"
+    assert found[5].latency_ms == pytest.approx(6.0), "measured once"
+    assert found[5].latency["ci_high_ms"] > 6.0 * 1.1
+    assert not [r.trial for r in finalists(found, 6.1, 9) if r.trial == 5], "it may well be over the budget"
+
+
+def test_what_an_earlier_version_confirmed_is_read_as_one_session() -> None:
+    one = record(0, 1.0, 0.9)
+    found = fold([one], {"confirm_latency": {one.config_key: session(1.01)}})
+    assert found[0].latency["sessions"] == 2
 
 
 def test_the_posterior_is_shown_until_a_trial_is_confirmed() -> None:
