@@ -108,7 +108,7 @@ def _phase(session: Session, seconds: float, into: Blocks, least: int) -> None:
         single = session.block(1)
     repeats = 1 if isolated else max(1, round(BLOCK_S / max(single, 1e-7)))
     begun, count = time.perf_counter(), 0
-    while count < least or time.perf_counter() - begun < seconds:
+    while count < least or (not isolated and time.perf_counter() - begun < seconds):
         with Noise() as noise:
             spent = session.block(repeats)
         into.ms.append(1e3 * spent / repeats)

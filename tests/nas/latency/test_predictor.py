@@ -89,9 +89,9 @@ def test_ten_thousand_a_second() -> None:
     assert time.process_time() - begun < 0.5
 
 
-def record(config: FastViTConfig, ms: float, origin: str = "measured") -> SimpleNamespace:
+def record(config: FastViTConfig, ms: float, origin: str = "measured", **more: float) -> SimpleNamespace:
     return SimpleNamespace(origin=origin, config=config.to_dict(), config_key=config.key(), latency_ms=ms,
-                           latency={"ci_low_ms": 0.98 * ms, "ci_high_ms": 1.02 * ms})
+                           latency={"ci_low_ms": 0.98 * ms, "ci_high_ms": 1.02 * ms} | more)
 
 
 def test_a_run_improves_it_with_what_it_measures() -> None:
@@ -154,12 +154,28 @@ def test_calibrating_a_real_device(capsys: pytest.CaptureFixture[str], tmp_path)
     assert main(["calibrate", "--seconds", "0"]) == 2
 
 
+def test_what_was_kept_when_the_machine_was_slower_is_rescaled() -> None:
+    seen, unseen = drawn(40, 1), drawn(50, 2)
+    found = Predictor.for_device("onnxruntime", resolution=64).fit(seen, 1.7 * device_ms(seen, 64))
+    found.reference_ms = 1.7
+    first, = drawn(1, 3)
+    found.update([record(first, float(device_ms([first], 64)[0]), reference_ms=1.0)])
+    error = np.abs(found.predict(unseen)[0] / device_ms(unseen, 64) - 1)
+    assert error.mean() < 0.1
+    assert found.reference_ms == 1.0
+    found.save()
+    again = Predictor.load_or_none("onnxruntime", resolution=64)
+    assert again is not None
+    assert again.reference_ms == 1.0
+    assert again.predict(unseen)[0] == pytest.approx(found.predict(unseen)[0])
+
+
 def test_a_network_that_fails_takes_no_others_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def one(config: FastViTConfig, device: str, **how: object) -> SimpleNamespace:
         if config.mixers[3] == "attention":
             raise Failure("no attention here")
         ms = float(device_ms([config], 64)[0])
-        return SimpleNamespace(latency_ms=ms, ci_low_ms=0.98 * ms, ci_high_ms=1.02 * ms)
+        return SimpleNamespace(latency_ms=ms, ci_low_ms=0.98 * ms, ci_high_ms=1.02 * ms, reference_ms=1.0)
 
     monkeypatch.setattr(calibrating, "measure", one)
     monkeypatch.setattr(calibrating, "measure_many",
