@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+import psutil
+
 HIGH = 0.1  # how far a latency may lie above the idle machine's where others take half of it or more (docs/latency.md)
 _TASKS = Path("/proc/self/task")
 
@@ -74,8 +76,6 @@ def others_words(share: float, when: str = "") -> str:
 def _used_s() -> tuple[float, float]:
     """Seconds of processor time that everybody took since the machine began, and this process. What a hypervisor gave
     to other machines counts as taken."""
-    import psutil
-
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
     return sum(times) - idle, time.process_time()

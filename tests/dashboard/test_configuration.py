@@ -74,7 +74,7 @@ def test_what_confirming_found_is_said(run: Snapshot) -> None:
     words = detail.confirmed_words(record)
     assert words.startswith("Confirmed by 3 seeds: score")
     assert f"{record.score:.3f}" in words
-    assert "ms by the first." in words
+    assert "by the first." in words
 
 
 def test_predictions_beat_the_null_and_say_so(run: Snapshot) -> None:
