@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from fastvit.config import FastViTConfig
@@ -15,7 +17,9 @@ from nas.runs.run import Run
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+    from rich.table import Table
 
+WIDE, NARROW = 170, 120  # columns of the printed table where nothing bounds it, and where it stops being one
 # Okabe-Ito without black: told apart by colour-blind readers, and on light and dark paper.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#8A8A8A"
 
@@ -61,10 +65,13 @@ ESTIMATES = {  # what a table can show in its last column: the heading, the poin
     "long_run": ("estimated score of a long run [95 %]", "estimated_long_run", 2)}
 
 
-def front_table(front: dict[str, Any], *, estimate: str | None = None) -> str:
+def front_table(front: dict[str, Any], *, estimate: str | None = None, width: int | None = None) -> str:
     """The front as text: one row a point, then the anchors measured on the same device.
 
-    `estimate` names what ESTIMATES has, to be shown in place of the nearest preset.
+    Args:
+        estimate: names what ESTIMATES has, to be shown in place of the nearest preset.
+        width: columns; None is the terminal's, and WIDE where there is none. Below NARROW a point takes some lines
+            of its own.
     """
     from rich.console import Console
     from rich.table import Table
@@ -99,10 +106,25 @@ def front_table(front: dict[str, Any], *, estimate: str | None = None) -> str:
         under = [p for p in front["points"] if p["ci_high_ms"] <= budget]
         serves.append(f"under {budget:g} ms: " + (f"trial {under[-1]['trial']}, {_latency(under[-1])} ms, score "
                                                   f"{_score(under[-1])}" if under else "nothing"))
+    said = [*serves, *([front["movement"]] if front.get("movement") else [])]
+    width = width or shutil.get_terminal_size((WIDE, 50)).columns
+    if width < NARROW:
+        return "\n".join([*_in_lines(table, width), *(line for words in said for line in textwrap.wrap(words, width))])
     text = io.StringIO()
-    Console(file=text, width=170, no_color=True, highlight=False).print(table)
-    said = [front["movement"]] if front.get("movement") else []
-    return "\n".join([*(line.rstrip() for line in text.getvalue().splitlines()), *serves, *said])
+    Console(file=text, width=min(width, WIDE), no_color=True, highlight=False).print(table)
+    return "\n".join([*(line.rstrip() for line in text.getvalue().splitlines()), *said])
+
+
+def _in_lines(table: Table, width: int) -> list[str]:
+    """A table's rows as lines of at most `width` columns: the numbers with their headings, then each text."""
+    lines = textwrap.wrap(str(table.title), width)
+    numbers = sum(column.justify == "right" for column in table.columns)
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        named = [f"{column.header} {cell}" for column, cell in zip(table.columns, cells, strict=True) if cell]
+        lines += ["", *textwrap.wrap(", ".join(named[:numbers - (not cells[0])]), width)]
+        lines += [line for cell in cells[numbers:] if cell
+                  for line in textwrap.wrap(str(cell), width, initial_indent="  ", subsequent_indent="    ")]
+    return lines
 
 
 def _latency(point: dict[str, Any]) -> str:
