@@ -10,7 +10,8 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import session
-from dashboard.state import find_runs
+from dashboard.state import MAX_RUNS, find_runs
+from dashboard.style import STYLE
 from dashboard.views import compare, configuration, export, front, space, trials
 
 # Drawn here, because Streamlit fetches its own icons for a tab from the network.
@@ -18,11 +19,6 @@ ICON = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
         '<rect width="32" height="32" rx="6" fill="#0072B2"/>'
         '<path d="M5 26h6v-7h7v-7h8" fill="none" stroke="#fff" stroke-width="3"/>'
         '<circle cx="26" cy="10" r="3.5" fill="#E69F00"/></svg>')
-
-# Streamlit leaves six lines free above every page; a chart needs them more.
-STYLE = ("<style>.stMainBlockContainer { padding-top: 1.2rem; padding-bottom: 3rem }"
-         ".stAppHeader { background: transparent } .stAppHeader, .stAppHeader * { pointer-events: none }"
-         ".stAppHeader button, .stAppHeader button *, .stAppHeader a { pointer-events: auto }</style>")
 
 PAGES = {
     "front": (":material/show_chart: Front", front.show),
@@ -43,7 +39,7 @@ def header() -> None:
     with right:
         session.bound(st.multiselect, "Runs", "runs", options=names, to=tuple, value=list(session.view().runs),
                       placeholder=f"Choose one of {len(names)} runs, or several of one device and task",
-                      max_selections=5, label_visibility="collapsed", width=540,
+                      max_selections=MAX_RUNS, also={"gone": ()}, label_visibility="collapsed", width=540,
                       help="The first run is in focus; further ones are overlaid where they may be compared.")
 
 

@@ -176,6 +176,8 @@ def make(path: Path, trials: int = 60, *, budget_ms: float = 1.5, seed: int = 0,
         file.writelines(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
     if trials and finalists:
         confirm(run, space, finalists, rng)
+    if trials:
+        run.update(trials_told=len(run.all_records()))
     return run
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
+from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from fastvit.config import FastViTConfig
 
 MIXERS = {"repmixer": ("RepMixer", BLUE), "attention": ("attention", ORANGE), "pool": ("pooling", GREEN),
@@ -11,9 +11,10 @@ _COLUMN, _HEIGHT, _TOP = 210, 150, 6
 
 
 def _text(x: float, y: float, words: str, *, size: int = 13, anchor: str = "middle", weight: str = "normal",
-          opacity: float = 1.0) -> str:
+          opacity: float = 1.0, marked: bool = False) -> str:
+    under = ' text-decoration="underline"' if marked else ""
     return (f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" font-weight="{weight}" '
-            f'fill="currentColor" fill-opacity="{opacity}">{words}</text>')
+            f'fill="currentColor" fill-opacity="{opacity}"{under}>{words}</text>')
 
 
 def _box(x: float, y: float, width: float, height: float, colour: str, *, fill: float = 0.22) -> str:
@@ -40,10 +41,11 @@ def _map(config: FastViTConfig, stage: int, resolution: int) -> int:
     return side
 
 
-def network(config: FastViTConfig, resolution: int) -> str:
+def network(config: FastViTConfig, resolution: int, base: FastViTConfig | None = None) -> str:
     """The whole network from left to right: one bar a block, as high as the square root of its channels.
 
-    The upper part of a bar is the token mixer, the lower part the ConvFFN, larger where its ratio is.
+    The upper part of a bar is the token mixer, the lower part the ConvFFN, larger where its ratio is. What differs from
+    `base` is bold and underlined, and a dashed frame stands around a stage that differs.
     """
     scale = (_HEIGHT - 20) / max(640, *config.widths) ** 0.5
     middle = _TOP + _HEIGHT / 2
@@ -55,7 +57,9 @@ def network(config: FastViTConfig, resolution: int) -> str:
         start = right + (58 if stage else 24)
         if stage:
             kernel = config.patch_kernels[stage - 1]
-            parts.append(_text((right + start) / 2 - 2, middle - 8, f"{kernel}×{kernel} ↓2", size=11, opacity=0.8))
+            other = base is not None and base.patch_kernels[stage - 1] != kernel
+            parts.append(_text((right + start) / 2 - 2, middle - 8, f"{kernel}×{kernel} ↓2", size=11, opacity=0.85,
+                               weight="bold" if other else "normal", marked=other))
         parts.append(_arrow(right + 4, start - 4, middle))
         span = max(depth * pitch, 26.0)
         height, share = 20 + scale * config.widths[stage] ** 0.5, 1 / (1 + config.mlp_ratios[stage] / 2)
@@ -63,13 +67,20 @@ def network(config: FastViTConfig, resolution: int) -> str:
             x, y = start + (span - depth * pitch) / 2 + number * pitch, middle - height / 2
             parts += [_box(x, y, pitch - 4, height * share, MIXERS[config.mixers[stage]][1], fill=0.55),
                       _box(x, y + height * share, pitch - 4, height * (1 - share), SKY)]
+        lines = _caption(config, stage, resolution)
+        theirs = lines if base is None else _caption(base, stage, resolution)
+        differs = [line not in theirs for line in lines]
+        if any(differs) or len(lines) != len(theirs):
+            parts.append(f'<rect x="{start - 5:.1f}" y="{middle - height / 2 - 5:.1f}" width="{span + 6:.1f}" '
+                         f'height="{height + 10:.1f}" rx="5" fill="none" stroke="{VERMILION}" stroke-width="1.8" '
+                         'stroke-dasharray="5 3" class="differs"/>')
         # Captions are wider than a short stage: they stand in four columns of their own, joined by a line.
         column = 130 + stage * _COLUMN
         parts.append(f'<path d="M{start + span / 2:.1f} {middle + height / 2 + 4:.1f}V{_TOP + _HEIGHT + 6}'
                      f'L{column} {_TOP + _HEIGHT + 26}" fill="none" stroke="currentColor" stroke-opacity="0.35"/>')
         parts += [_text(column, _TOP + _HEIGHT + 42 + 17 * i, line, size=13 if i == 0 else 12,
-                        weight="bold" if i == 0 else "normal", opacity=0.95)
-                  for i, line in enumerate(_caption(config, stage, resolution))]
+                        weight="bold" if i == 0 or differs[i] else "normal", opacity=0.95, marked=differs[i])
+                  for i, line in enumerate(lines)]
         right = start + span
     parts += [_arrow(right + 4, right + 28, middle), _box(right + 30, middle - 40, 52, 80, GREY),
               _text(right + 56, middle + 4, "head")]

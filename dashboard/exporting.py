@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +20,7 @@ from pathlib import Path
 from dashboard.state import inside
 from fastvit.presets import PRESETS
 from nas.commands.dashboard import environment
+from nas.export.variant import RANDOM_WEIGHTS
 
 NAME = re.compile(r"[a-z][a-z0-9_]{2,40}")
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
@@ -107,11 +112,32 @@ class Job:
 
 @dataclass(frozen=True)
 class Written:
-    """A finished export: its folder, the files with their bytes, and the lines of code that load it."""
+    """A finished export: its folder, what its weights are, the files with their bytes, and the lines of code that
+    load it."""
 
     folder: Path
+    weights: str
     files: list[tuple[str, int]]
     loading: list[tuple[str, str]]
+
+    @property
+    def random(self) -> bool:
+        return self.weights == RANDOM_WEIGHTS
+
+    def next_commands(self, data: str) -> list[tuple[str, str]]:
+        """What to do with it in a terminal, each with a word on why; `data` is the folder of the run's images."""
+        place = shlex.quote(str(self.folder))
+        train = [("Train it on your images:", f"python search.py train {place} --data {shlex.quote(data)}")]
+        check = [("Check its files and outputs, here or where you copied it:", f"python search.py verify {place}")]
+        return (train if self.random else []) + check
+
+    def archive(self) -> bytes:
+        """Its files as a ZIP, below a folder of its name."""
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:  # weights hardly shrink
+            for name, _ in self.files:
+                file.write(self.folder / name, f"{self.folder.name}/{name}")
+        return packed.getvalue()
 
 
 def made(to: Path) -> list[Path]:
@@ -127,17 +153,26 @@ def made(to: Path) -> list[Path]:
 def read(folder: Path) -> Written:
     files = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in sorted(folder.rglob("*"))
              if path.is_file() and not path.is_symlink()]
-    card = ""
+    card, weights = "", "unknown"
     with contextlib.suppress(OSError):
         if not (folder / "README.md").is_symlink():
             card = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
-    return Written(folder, files, loading(card, folder))
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        weights = str(json.loads((folder / SHEET).read_text(encoding="utf-8"))["weights"])
+    return Written(folder, weights, files, loading(card, folder))
 
 
 def loading(card: str, folder: Path) -> list[tuple[str, str]]:
-    """The code blocks of a card's section on loading, each with the line before it."""
+    """The code blocks of a card's section on loading, each with the line before it; paths are whole, so that the code
+    runs wherever it is pasted."""
     _, _, section = card.partition("## Loading")
     section = section.partition("\n## ")[0]
     blocks = re.findall(r"([^\n]*)\n\n?```python\n(.*?)```", section, re.S)
-    return [(title.strip().rstrip(":"), code.strip().replace("PATH_OF_THIS_FOLDER", str(folder)))
+
+    def whole(found: re.Match[str]) -> str:
+        inside = folder / found[1]
+        return f'"{inside}"' if inside.exists() else found[0]
+
+    return [(title.strip().rstrip(":"), re.sub(r'"([\w.-]+\.\w+)"', whole,
+                                               code.strip().replace("PATH_OF_THIS_FOLDER", str(folder))))
             for title, code in blocks]

@@ -16,9 +16,14 @@ from typing import TYPE_CHECKING, Any
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
+from fastvit.config import FastViTConfig
 from fastvit.presets import PRESETS
 from nas.errors import Failure, UsageError
+from nas.runs.marks import Mark, read_marks
 from nas.runs.run import OUTCOMES, Run, TrialRecord
+from nas.runs.whole import missing
+from nas.search.confirmation import POSTERIOR_ATTR
+from space import SearchSpace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +72,36 @@ class AppendedOnly(BaseJournalBackend):
         raise PermissionError("the dashboard reads runs; it writes through Run.open(path).study")
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A trial in a run's queue: nobody has taken it yet."""
+
+    trial: int
+    words: str  # the configuration
+    why: str  # a preset's name, who sent it, or what it confirms
+
+
+def waiting(run: Run) -> list[Waiting]:
+    """The queue of a run, in the order in which workers take it."""
+    from optuna.trial import TrialState
+
+    space = SearchSpace.from_toml(run.meta["space"]["toml"])
+    found = []
+    for trial in run.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        attrs, params = trial.user_attrs, trial.system_attrs.get("fixed_params") or {}
+        try:
+            config = FastViTConfig.from_dict(attrs["config"]) if "config" in attrs else space.decode(params)
+            words = config.describe()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            words = str(attrs.get("anchor") or "")
+        why = (f"confirms trial {attrs['confirms']}, seed {attrs.get('seed')}" if "confirms" in attrs else
+               f"sent from the {attrs['sent_by']}" if "sent_by" in attrs else
+               f"preset {str(attrs['preset']).upper()}" if "preset" in attrs else "anchor" if "anchor" in attrs else
+               "tried again" if "retry_of" in attrs else "proposed")
+        found.append(Waiting(trial.number, words, why))
+    return found
+
+
 @dataclass
 class Snapshot:
     """A run as it stood when its journal had `size` bytes."""
@@ -79,6 +114,10 @@ class Snapshot:
     records: list[TrialRecord]
     frame: pd.DataFrame
     place: dict[int, tuple[int, int]] = field(default_factory=dict)
+    missing: str | None = None  # what is lost of its journal, in a sentence
+    queue: list[Waiting] = field(default_factory=list)
+    marks: dict[int, Mark] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)  # what the search left of its posterior
 
     def whole(self, record: TrialRecord) -> TrialRecord:
         """The record with what `AppendedOnly` left in the file: its latency samples and its loss curve."""
@@ -148,6 +187,7 @@ class Reader:
             state = fresh.state()
             if self.last and self.last.size == size:
                 self.last.meta, self.last.state = fresh.meta, state
+                self.last.missing = self._missing(fresh, state)
                 return self.last
             with _kept(size - (self.last.size if self.last else 0)):
                 if self.last is None:
@@ -158,7 +198,18 @@ class Reader:
                 frame = self._frame(records)
             place = self.journal.place if self.journal else {}
             self.last = Snapshot(self.path.name, self.path, fresh.meta, state, size, records, frame, place)
+            self.last.missing = self._missing(fresh, state)
+            if size:
+                attrs = self.run.attrs()
+                self.last.queue, self.last.marks = waiting(self.run), read_marks(attrs)
+                self.last.kept = attrs.get(POSTERIOR_ATTR) or {}
             return self.last
+
+    def _missing(self, run: Run, state: str) -> str | None:
+        if state == "running" or run.shared:
+            return None
+        every = self.run.all_records() if self.run and self.journal else []
+        return missing(run.meta, state, run.journal, len(every), sum(r.outcome == "running" for r in every))
 
     def _frame(self, records: list[TrialRecord]) -> pd.DataFrame:
         """The records as rows; those that are none that a search could have written are replaced in place."""

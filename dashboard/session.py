@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from dashboard.text import plain
 from fastvit.config import FastViTConfig
 from fastvit.presets import PRESETS
 from nas.errors import UsageError
+from nas.report.recommendation import Limits, Recommendation, recommend
 from nas.runs.run import TrialRecord
 
 
@@ -32,15 +33,27 @@ def begin() -> None:
     touched = st.session_state.pop("touched", False)
     if "view" in st.session_state and (touched or query == st.session_state.get("written")):
         return
-    names = list(find_runs(root()))
-    found = from_query(query, names)
-    st.session_state["view"] = found if found.runs else found.replace(runs=first(names))
+    known = find_runs(root())
+    found = from_query(query, known)
+    st.session_state["view"] = found if found.runs or found.gone else found.replace(runs=first(known))
 
 
-def first(names: Collection[str]) -> tuple[str, ...]:
-    """What is open when an address names no run: the one that the command named, or else the newest, if any."""
+def first(known: Mapping[str, Path]) -> tuple[str, ...]:
+    """What is open when an address names no run: the one that the command named, or else the newest that can be
+    read, if any; the newest of all where none can, so that the page says why."""
     wanted = os.environ.get(RUN, "")
-    return (wanted,) if wanted in names else tuple(names)[:1]
+    if wanted in known:
+        return (wanted,)
+    return next(((name,) for name, path in known.items() if unreadable(path) is None), tuple(known)[:1])
+
+
+def unreadable(path: Path) -> str | None:
+    """Why a run cannot be shown, in a sentence; None when it can."""
+    try:
+        snapshot(path)
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 def _query() -> dict[str, list[str]]:
@@ -55,6 +68,11 @@ def view() -> View:
 def update(**changes: Any) -> None:
     st.session_state["view"] = view().replace(**changes)
     touch()
+
+
+def keep(**changes: Any) -> None:
+    """Set what a page has worked out itself; nothing that a reader did."""
+    st.session_state["view"] = view().replace(**changes)
 
 
 def touch() -> None:
@@ -101,46 +119,70 @@ def pause(on: bool) -> None:
     """Hold the chosen runs as they stand, or let them go on."""
     st.session_state.pop("held", None)
     if on:
-        st.session_state["held"] = {run.name: run for run in opened()}
+        st.session_state["held"] = {run.name: run for run in opened()[0]}
 
 
-def opened() -> list[Snapshot]:
-    """The chosen runs as they stand now, as far as they may share axes; says why one may not or cannot be read."""
+def opened() -> tuple[list[Snapshot], list[str]]:
+    """The chosen runs as they stand now, as far as they may share axes; and why others are not among them or are not
+    whole, a sentence each."""
     known, found = find_runs(root()), []
     held = st.session_state.get("held", {})
+    said = [f"{name} is not below {root()}: the run that this link names was moved, renamed or removed."
+            for name in view().gone]
     for name in view().runs:
         try:
             if name in known:
                 found.append(held[name] if name in held else snapshot(known[name]))
         except UsageError as error:
-            st.error(plain(error), icon=":material/error:")
+            said.append(str(error))
     while len(found) > 1 and (why := why_not_together({s.name: s.meta for s in found})):
-        st.warning(plain(why), icon=":material/info:")
+        said.append(why)
         found = [s for s in found if why_not_together({found[0].name: found[0].meta, s.name: s.meta}) is None]
-    return found
+    return found, said + [f"{run.name}: {run.missing}" for run in found if run.missing]
 
 
-def focus() -> Snapshot:
-    """The run in focus, the first chosen; ends the page with a sentence when there is none."""
-    found = opened()
+def chosen() -> list[Snapshot]:
+    """As `opened`, the run in focus first, with what there is to say; ends the page where no run can be shown."""
+    found, said = opened()
+    for sentence in said:
+        st.warning(plain(sentence), icon=":material/warning:")
     if not found:
-        st.info(f"No run is chosen. Runs are looked for in {plain(root())}; `python search.py --budget-ms 2` starts "
-                "one.")
+        known = find_runs(root())
+        others = f"Choose one of the {len(known)} runs in" if known else "Runs are looked for in"
+        st.info(f"No run is open. {others} {plain(root())}; `python search.py --budget-ms 2` starts one.")
         st.stop()
-    return found[0]
+    if any(run.meta.get("synthetic") for run in found):
+        st.caption(":orange-badge[demonstration: every figure comes from a formula]")
+    return found
 
 
 def budget(of: Snapshot) -> float:
     return view().budget_ms or float(of.meta["budget_ms"])
 
 
+def limits() -> Limits:
+    return Limits(**dict(view().limits))
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _recommended(version: str, budget_ms: float, asked: Limits, against: str, _run: Snapshot
+                 ) -> Recommendation | None:
+    return recommend(_run.records, budget_ms, resolution=int(_run.meta["resolution"]),
+                     num_classes=int(_run.meta.get("num_classes", 1000)), limits=asked, against=against)
+
+
+def recommended(run: Snapshot) -> Recommendation | None:
+    """The run's pick under the view's budget and limits."""
+    return _recommended(f"{run.path} {run.version}", budget(run), limits(), view().against, run)
+
+
 def pick(ref: Ref | None) -> None:
-    update(pick=ref)
+    update(pick=ref, change=())
 
 
 def go(page: str, ref: Ref | None = None) -> None:
     """Turn to a page, and to a configuration if one is named."""
-    update(page=page, pick=ref or view().pick)
+    update(page=page, pick=ref or view().pick, change=() if ref else view().change)
 
 
 def compare(ref: Ref) -> None:

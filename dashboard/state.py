@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dashboard.what_if import FIELDS
 from fastvit.presets import PRESETS
 from nas.runs.run import OUTCOMES
 
@@ -29,7 +30,11 @@ EXTRAS = {"over_budget": "over the budget", "stopped_early": "stopped early", "f
           "published": "published networks"}
 TARGETS = {"score": "a high score", "equal": "a high score at equal latency", "latency": "a low latency"}
 OVER = {"trial": "trials", "minutes": "minutes since the run began"}
-MAX_COMPARED, MAX_TEXT = 4, 80
+# Name in an address and in nas.report.recommendation.Limits: label, step.
+LIMITS = {"least_score": ("Score at least", 0.01), "most_params_m": ("Parameters at most (M)", 0.5),
+          "most_size_mb": ("Weights at most (MB)", 1.0), "most_memory_mb": ("Memory at most (MB), estimated", 1.0)}
+MAX_COMPARED, MAX_RUNS, MAX_TEXT, MOST_MS, MAX_CHANGES = 4, 5, 80, 1e6, 40
+_CHANGE = re.compile(rf"({'|'.join(FIELDS)})[1-4]:[a-z0-9.]{{1,12}}")
 _RUN_NAME = re.compile(r"[^/\\\x00]{1,200}")
 
 
@@ -77,29 +82,43 @@ class View:
     target: str = "score"
     choice: str = ""
     window: tuple[float, float, float, float] | None = None  # of the front: x from, to; y from, to
+    gone: tuple[str, ...] = ()  # runs that the address names and that are not there
+    against: str = "largest"  # the preset that a choice stands beside (nas.report.recommendation.reference)
+    limits: tuple[tuple[str, float], ...] = ()  # what a choice has to meet beside the budget, by names of LIMITS
+    change: tuple[str, ...] = ()  # What if: entries that differ from the chosen configuration, as FIELD1:VALUE
 
     def replace(self, **changes: Any) -> View:
         return dataclasses.replace(self, **changes)
+
+    def limit(self, name: str) -> float | None:
+        return dict(self.limits).get(name)
+
+    def limited(self, name: str, value: float | None) -> tuple[tuple[str, float], ...]:
+        """The limits with one of them set, or taken away."""
+        values = dict(self.limits) | {name: value}
+        return tuple((key, limit) for key in LIMITS if (limit := values.get(key)) is not None)
 
     def to_query(self) -> dict[str, str | list[str]]:
         """Query parameters; what is as by default is left out."""
         query: dict[str, str | list[str]] = {}
         if self.page != View.page:
             query["page"] = self.page
-        if self.runs:
-            query["run"] = list(self.runs)
+        if named := [*self.runs, *self.gone]:
+            query["run"] = named
         if self.pick:
             query["pick"] = str(self.pick)
         if self.budget_ms is not None:
             query["budget"] = f"{self.budget_ms:g}"
-        for name in ("x", "y", "over", "find", "target", "choice"):
+        for name in ("x", "y", "over", "find", "target", "choice", "against"):
             if getattr(self, name) != getattr(View, name):
                 query[name] = getattr(self, name)
         if not self.log:
             query["log"] = "0"
         if self.window:
             query["window"] = ",".join(f"{value:.6g}" for value in self.window)
-        for name in ("show", "states"):
+        for name, value in self.limits:
+            query[name] = f"{value:g}"
+        for name in ("show", "states", "change"):
             if getattr(self, name):
                 query[name] = list(getattr(self, name))
         if self.compare:
@@ -110,7 +129,7 @@ class View:
 def from_query(query: Mapping[str, Sequence[str]], runs: Iterable[str]) -> View:
     """The view that query parameters (each a list of values) describe, as far as they are valid.
 
-    `runs` are the names that exist; any other name is dropped.
+    `runs` are the names that exist. Any other name is kept apart, in `gone`, so that a page can say so.
     """
     known = set(runs)
 
@@ -132,6 +151,8 @@ def from_query(query: Mapping[str, Sequence[str]], runs: Iterable[str]) -> View:
     return View(
         page=one("page", PAGES),
         runs=some("run", known),
+        gone=tuple(dict.fromkeys(name for name in query.get("run", ())
+                                 if name not in known and _RUN_NAME.fullmatch(name)))[:MAX_RUNS],
         pick=pick[-1] if pick else None,
         budget_ms=_positive(last("budget")),
         x=one("x", X_AXES),
@@ -144,7 +165,10 @@ def from_query(query: Mapping[str, Sequence[str]], runs: Iterable[str]) -> View:
         find=last("find")[:MAX_TEXT],
         target=one("target", TARGETS),
         choice=last("choice") if re.fullmatch(r"[a-z_]{1,30}[1-9]", last("choice")) else "",
-        window=_window(last("window")))
+        window=_window(last("window")),
+        against=one("against", ("largest", "nearest", *PRESETS)),
+        limits=tuple((name, value) for name in LIMITS if (value := _positive(last(name))) is not None),
+        change=tuple(text for text in query.get("change", ()) if _CHANGE.fullmatch(text))[:MAX_CHANGES])
 
 
 def _positive(text: str) -> float | None:
@@ -152,7 +176,7 @@ def _positive(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and 0 < value < 1e6 else None
+    return value if math.isfinite(value) and 0 < value < MOST_MS else None
 
 
 def _window(text: str) -> tuple[float, float, float, float] | None:

@@ -55,5 +55,34 @@ def changed(space: SearchSpace, config: FastViTConfig, field: str, index: int, v
     return config.replace(**values)
 
 
+def changes(config: FastViTConfig, start: FastViTConfig) -> tuple[str, ...]:
+    """What turns `start` into `config`, entry by entry, for an address: "depths3:9"."""
+    return tuple(f"{field}{index + 1}:{_text(value)}" for field in FIELDS
+                 for index, value in enumerate(getattr(config, field)) if value != getattr(start, field)[index])
+
+
+def with_changes(space: SearchSpace, start: FastViTConfig, said: Sequence[str]) -> FastViTConfig | None:
+    """`start` with what `changes` says; None where that is no configuration of the space."""
+    values: dict[str, list[Any]] = {}
+    for text in said:
+        name, _, value = text.partition(":")
+        field, index = name[:-1], int(name[-1]) - 1
+        if field not in FIELDS or index >= len(getattr(start, field)):
+            return None
+        options = {_text(option): option for option in space.choices[field][index]}
+        if value not in options:
+            return None
+        values.setdefault(field, list(getattr(start, field)))[index] = options[value]
+    try:
+        found = start.replace(**{field: tuple(entries) for field, entries in values.items()})
+    except ValueError:
+        return None
+    return found if found in space else None
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
 def _put(entries: Sequence[Any], index: int, value: Any) -> tuple[Any, ...]:
     return (*entries[:index], value, *entries[index + 1:])

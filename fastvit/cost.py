@@ -177,3 +177,21 @@ def _block(n: _Count, config: FastViTConfig, stage: int, pixels: int) -> _Count:
     n.conv(hidden, c, 1, pixels)
     n.scale(c)
     return n
+
+
+def memory_mb(config: FastViTConfig, resolution: int = 256, num_classes: int = 1000, bytes_each: int = 4) -> float:
+    """About how much memory one inference of the fused network takes, in MB of 1e6 bytes: its weights, and the largest
+    maps that are alive at once. A runtime's own buffers come on top.
+    """
+    side = _half(resolution) if config.stem_stride > 1 else resolution
+    alive = [in_and_out := 2 * config.widths[0] * side * side, 3 * resolution * resolution + in_and_out // 2]
+    side = _half(side) if config.stem_stride == 4 else side
+    for stage, (c, hidden) in enumerate(zip(config.widths, config.hidden_widths, strict=True)):
+        side = _half(side) if stage else side
+        pixels = side * side
+        # The residual, and what goes into the ConvFFN's activation and comes out of it.
+        alive.append((c + 2 * hidden) * pixels)
+        if config.mixers[stage] == "attention":
+            # The residual, queries, keys and values, and the attention before and after its softmax.
+            alive.append(4 * c * pixels + 2 * (c // config.head_dim) * pixels * pixels)
+    return bytes_each * (cost(config, resolution, num_classes).params_m + max(alive) / 1e6)

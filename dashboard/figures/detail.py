@@ -98,7 +98,7 @@ def confirmed_words(record: TrialRecord) -> str:
     text = f"Confirmed by {len(runs)} seeds: score {found['score']:.3f} ± {found['score_sd']:.3f}"
     text += f" ({', '.join(f'{score:.3f}' for score in runs)}); the search's own run said {record.score or 0:.3f}."
     before = found.get("latency_before") or {}
-    if before.get("latency_ms") and record.latency_ms:
+    if before.get("latency_ms") and record.latency_ms and before != record.latency:
         text += f" All sessions together: {record.latency_ms:.3f} ms, {before['latency_ms']:.3f} by the first."
     return text
 

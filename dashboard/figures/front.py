@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +46,8 @@ def candidates(frame: pd.DataFrame) -> pd.DataFrame:
 
 def front_rows(frame: pd.DataFrame, view: View, budget_ms: float) -> pd.DataFrame:
     """The rows of one run that none dominates on the chosen axes, among those under the budget beyond doubt."""
-    under = np.flatnonzero(_eligible(frame) & (frame.ci_high_ms.to_numpy(float) <= budget_ms))
+    meets = frame.meets.to_numpy(bool) if "meets" in frame else np.ones(len(frame), bool)
+    under = np.flatnonzero(_eligible(frame) & meets & (frame.ci_high_ms.to_numpy(float) <= budget_ms))
     best = pareto(frame[view.x].to_numpy(float)[under], frame[view.y].to_numpy(float)[under])
     return frame.iloc[under[best]]
 
@@ -147,9 +149,10 @@ def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: floa
             _budget_line(figure, one, view, chosen=one == budget_ms)
     figure.update_layout(
         xaxis=_axis(X_AXES[view.x], xs, view), yaxis=_y_axis(view),
-        legend={"orientation": "h", "y": 1.06, "x": 0, "yanchor": "bottom"},
+        # Below the axis, where its rows on a phone's width meet no other words.
+        legend={"orientation": "h", "y": -0.16, "x": 0, "yanchor": "top"},
         margin={"t": 30, "r": 10, "b": 10, "l": 10},
-        height=520, hovermode="closest", clickmode="event+select", dragmode=False, meta={"floor": floor})
+        height=540, hovermode="closest", clickmode="event+select", dragmode=False, meta={"floor": floor})
     return figure
 
 
@@ -172,7 +175,7 @@ def _anchors(figure: go.Figure, rows: pd.DataFrame, view: View, floor: float) ->
     presets = rows[rows.preset.notna() & rows[view.y].notna()]
     _scatter(figure, presets, presets[view.x], presets[view.y], mode="markers+text",
              name="presets, measured here" if view.x == "latency_ms" else "presets",
-             text=[plain(name).upper() for name in presets.preset], textposition="bottom center",
+             text=[plain(name).upper() for name in presets.preset], textposition=_sides(presets, view),
              marker={"color": ORANGE, "size": 11, "symbol": "diamond"})
     others = rows[rows.anchor.notna() & rows.preset.isna()]
     for known, name, symbol in ((True, "other anchors", "diamond-open"),
@@ -183,6 +186,21 @@ def _anchors(figure: go.Figure, rows: pd.DataFrame, view: View, floor: float) ->
                      text=[plain(text).removeprefix("timm:") for text in part.anchor], textposition="top center",
                      marker={"color": ORANGE, "size": 11, "symbol": symbol, "line": {"width": 2, "color": ORANGE}})
     return [*presets[view.x], *others[view.x]]
+
+
+def _sides(rows: pd.DataFrame, view: View) -> list[str]:
+    """Where each label stands: below its point, or above it where it would meet the one before."""
+    if not len(rows):
+        return []
+    x, y = rows[view.x].to_numpy(float), rows[view.y].to_numpy(float)
+    x = np.log(x) if view.log else x
+    near_x, near_y = 0.12 * (np.ptp(x) or 1), 0.12 * (np.ptp(y) or 1)
+    sides = ["bottom center"] * len(x)
+    order = np.argsort(x)
+    for before, at in pairwise(order):
+        if x[at] - x[before] < near_x and abs(y[at] - y[before]) < near_y and sides[before] == "bottom center":
+            sides[at] = "top center"
+    return sides
 
 
 def _axis(title: str, values: Sequence[float], view: View) -> dict[str, Any]:
@@ -269,6 +287,20 @@ def _published(figure: go.Figure, view: View) -> list[float]:
     return [float(ms) for ms in frame.latency_ms]
 
 
+def with_recommendation(figure: go.Figure, frame: pd.DataFrame, view: View, pick: int, tied: Sequence[int]
+                        ) -> go.Figure:
+    """The same figure with a star at the recommended trial, and rings around those that tie with it."""
+    shown = _on_axis(frame[frame.trial.isin(tied)], view)
+    shown = shown[shown[view.y].notna()]
+    ring = {"symbol": "circle-open", "size": 19, "color": GREEN, "line": {"width": 1.5}}
+    star = {"symbol": "star", "size": 19, "color": GREEN, "line": {"width": 1, "color": "white"}}
+    for rows, label, marker in ((shown[shown.trial != pick], "ties with it", ring),
+                                (shown[shown.trial == pick], "recommended", star)):
+        if len(rows):
+            _scatter(figure, rows, rows[view.x], rows[view.y], name=label, marker=marker)
+    return figure
+
+
 def with_ring(figure: go.Figure, frames: Mapping[str, pd.DataFrame], view: View) -> go.Figure:
     """The same figure with a ring around the choice, as a trace of its own: a selection of plotly's would be lost with
     new data. Nothing else changes, so that a click costs no new figure."""
@@ -286,23 +318,35 @@ def with_ring(figure: go.Figure, frames: Mapping[str, pd.DataFrame], view: View)
 
 
 def in_words(frame: pd.DataFrame, view: View, budget_ms: float) -> str:
-    """What the chart says, in a sentence or two: its text alternative, and the page's first line."""
-    rows = front_rows(frame, view.replace(x="latency_ms", y="score"), budget_ms)
+    """What the chart says on its own axes, in a sentence: its text alternative, below the recommendation."""
+    rows = front_rows(frame, view, budget_ms)
     if not len(rows):
         if frame.origin.eq("predicted").any() and not frame.origin.eq("measured").any():
             return "Nothing was measured: every latency of this run is predicted, so it has no measured front."
         return f"No complete trial is under {budget_ms:g} ms."
-    best = rows.iloc[-1]
-    name = str(best.preset).upper() if isinstance(best.preset, str) else f"trial {best.trial}"
-    sure = "confirmed " if rows.confirmed.astype(bool).all() else ""
-    text = (f"{len(rows)} {sure}configuration{'s' if len(rows) > 1 else ''} on the front under {budget_ms:g} ms. "
-            f"The best score is {best.score:.3f}, {name} at {best.latency_ms:.3f} ms")
+    confirmed = int(rows.confirmed.astype(bool).sum())
+    sure = "none" if not confirmed else "all" if confirmed == len(rows) else f"{confirmed}"
+    ends = [_at(rows.iloc[0], view)] + ([_at(rows.iloc[-1], view)] if len(rows) > 1 else [])
+    text = (f"{len(rows)} configuration{'s' * (len(rows) > 1)}, {sure} of them confirmed, on the front of "
+            f"{_short(X_AXES[view.x])} and {_short(Y_AXES[view.y])} under {budget_ms:g} ms: "
+            f"{' to '.join(ends)}")
     under = candidates(frame)
-    presets = under[under.preset.notna() & (under.ci_high_ms <= budget_ms)].sort_values("score")
-    if len(presets):
-        top = presets.iloc[-1]
-        if top.trial != best.trial:
-            text += (f"; the best preset under the budget, {str(top.preset).upper()}, has {top.score:.3f} "
-                     f"at {top.latency_ms:.3f} ms")
-        return text + "."
-    return text + "; no preset meets the budget."
+    if not len(under[under.preset.notna() & (under.ci_high_ms <= budget_ms)]):
+        text += "; no preset meets the budget"
+    return text + "."
+
+
+def _short(axis: str) -> str:
+    return axis.partition(" (")[0]
+
+
+def _at(row: pd.Series, view: View) -> str:
+    """A point on the chart's axes, with its uncertainty."""
+    name = str(row.preset).upper() if isinstance(row.preset, str) else f"trial {row.trial}"
+    x = f"{row[view.x]:.3g} " + {"latency_ms": "ms", "phone_ms": "ms", "params_m": "M", "gmacs": "GMACs"}[view.x]
+    if view.y == "score":
+        y = f"{row.score:.3f}" + (f" ± {row.score_sd:.3f}" if row.score_sd == row.score_sd else "")
+    else:
+        digits = 1 if view.y == "top1" else 2
+        y = f"{row[view.y]:.{digits}f} [{row[f'{view.y}_low']:.{digits}f}, {row[f'{view.y}_high']:.{digits}f}]"
+    return f"{name} ({x}, {y})"

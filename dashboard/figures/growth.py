@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-def growth(frame: pd.DataFrame, budget_ms: float, score_floor: float = 0.0) -> pd.DataFrame:
-    """Hypervolume under the budget after each trial: columns trial, minutes since the first, hypervolume."""
+def growth(frame: pd.DataFrame, budget_ms: float) -> pd.DataFrame:
+    """Hypervolume of the front under the budget after each trial, as nas.search.confirmation.front_volume defines it
+    and with what is known of each trial by now: columns trial, minutes since the first, hypervolume."""
     import pandas as pd
 
-    kept = frame[frame.preset.isna() & frame.anchor.isna()].copy()
-    # What a trial was worth when it ended: its own run, not what was confirmed later.
-    kept["score"] = kept.score_run
+    kept = frame[frame.anchor.isna()]
     usable = kept.index.isin(candidates(kept).index) & (kept.ci_high_ms <= budget_ms)
     ms, score = kept.latency_ms.to_numpy(float), kept.score.to_numpy(float)
     value, values = 0.0, []
@@ -29,14 +28,14 @@ def growth(frame: pd.DataFrame, budget_ms: float, score_floor: float = 0.0) -> p
     for index, use in enumerate(usable):
         if use and not any(ms[i] <= ms[index] and score[i] >= score[index] for i in front):
             front = [i for i in front if not (ms[i] >= ms[index] and score[i] <= score[index])] + [index]
-            value = hypervolume(ms[front], score[front], budget_ms=budget_ms, score_floor=score_floor)
+            value = hypervolume(ms[front], score[front], budget_ms=budget_ms, score_floor=0.0)
         values.append(value)
     since = (pd.to_datetime(kept.finished) - pd.to_datetime(frame.started).min()).dt.total_seconds() / 60
     return pd.DataFrame({"trial": range(1, len(kept) + 1), "minutes": since.to_numpy(), "hypervolume": values})
 
 
 def growth_figure(grown: Mapping[str, pd.DataFrame], *, over: str = "trial") -> go.Figure:
-    """Hypervolume of each run (its `growth`) over its trials, or over `minutes`. Presets were not found by it."""
+    """Hypervolume of each run (its `growth`) over its trials, or over `minutes`."""
     import plotly.graph_objects as go
 
     figure = go.Figure()

@@ -18,8 +18,8 @@ from fastvit.presets import PRESETS
 
 
 def show() -> None:
-    runs = session.opened()
-    first = runs[0] if runs else session.focus()
+    runs = session.chosen()
+    first = runs[0]
     _choose(runs, first)
     columns = []
     for ref in session.view().compare:
@@ -40,10 +40,20 @@ def show() -> None:
     same = [row for row in rows if not row.differs]
     with st.expander(f"{len(same)} choices are the same"):
         _table("", [Row(row.label, row.values[:1]) for row in same], [Column("in all", columns[0].config)])
+    _architectures(columns, resolution)
+
+
+def _architectures(columns: Sequence[Column], resolution: int) -> None:
     st.markdown("##### Architectures")
-    for column in columns:
-        st.markdown(f"**{parts.plain(column.label)}**: {parts.plain(column.config.describe())}")
-        parts.picture(drawing.network(column.config, resolution))
+    base = columns[0]
+    st.caption(f"What differs from {parts.plain(base.label)} is underlined, and a dashed frame stands around a stage "
+               "that differs.")
+    places = st.columns(2)
+    for index, column in enumerate(columns):
+        with places[index % 2]:
+            st.markdown(f"**{parts.plain(column.label)}**")
+            parts.picture(drawing.network(column.config, resolution, None if column is base else base.config),
+                          f"Architecture of {column.label}")
 
 
 def _choose(runs: list[Snapshot], first: Snapshot) -> None:
@@ -79,7 +89,6 @@ def _table(title: str, rows: Sequence[Row], columns: Sequence[Column]) -> None:
         st.markdown(f"##### {title}")
     if not rows:
         return
-    # A table of HTML: readers of screens walk it cell by cell, which a canvas does not allow.
-    cells = {parts.plain(column.label): [parts.plain(row.values[i]) for row in rows]
-             for i, column in enumerate(columns)}
-    st.table(pd.DataFrame(cells, index=[parts.plain(row.label) for row in rows]))
+    cells = {"": [row.label for row in rows]} | {
+        column.label: [row.values[i] for row in rows] for i, column in enumerate(columns)}
+    parts.table(pd.DataFrame(cells).rename(columns={"": "what"}), title or "What is the same", rows=True)

@@ -23,8 +23,8 @@ _CHART = {"displaylogo": False}
 
 
 def show() -> None:
-    runs = session.opened()
-    first = session.focus() if not runs else runs[0]
+    runs = session.chosen()
+    first = runs[0]
     ref = _chosen(runs, first)
     found = session.resolve(ref, runs)
     if found is None:
@@ -39,7 +39,7 @@ def show() -> None:
     _cost(config, resolution, int(first.meta.get("num_classes", 1000)))
     what_if.show(first, config, record)
     with st.expander("The configuration as JSON"):
-        st.code(json.dumps(config.to_dict(), indent=1), language="json")
+        parts.code(json.dumps(config.to_dict(), indent=1))
 
 
 def _chosen(runs: list[Snapshot], first: Snapshot) -> Ref:
@@ -89,17 +89,17 @@ def _headline(ref: Ref, runs: list[Snapshot], config: FastViTConfig, record: Tri
 
 def _architecture(config: FastViTConfig, resolution: int) -> None:
     st.markdown("##### Architecture")
-    parts.picture(drawing.network(config, resolution))
+    parts.picture(drawing.network(config, resolution), "Architecture")
     st.caption(f"{config.describe()}. Each bar is a block, higher with more channels: token mixer above, ConvFFN "
                "below.")
     stage = st.segmented_control("One block of stage", [1, 2, 3, 4], default=3, key="block_stage") or 3
     train, fused = st.columns(2)
     with train, st.container(border=True):
         st.markdown("**While training**")
-        parts.picture(drawing.block(config, stage - 1, "train"))
+        parts.picture(drawing.block(config, stage - 1, "train"), "The block while training")
     with fused, st.container(border=True):
         st.markdown("**As deployed**, after reparameterization: the same function, the parallel branches folded")
-        parts.picture(drawing.block(config, stage - 1, "fused"))
+        parts.picture(drawing.block(config, stage - 1, "fused"), "The block as deployed")
 
 
 def _measured(record: TrialRecord) -> None:
@@ -131,7 +131,7 @@ def _measured(record: TrialRecord) -> None:
             st.caption(f"No curve was recorded.{origin}")
     if record.traceback:
         with st.expander("Traceback of the failure"):
-            st.code(record.traceback, language="text")
+            parts.code(record.traceback)
 
 
 def _cost(config: FastViTConfig, resolution: int, classes: int) -> None:

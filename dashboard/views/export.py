@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import exporting, session
-from dashboard.exporting import Job
+from dashboard.exporting import Job, Written
 from dashboard.figures.front import front_rows, refs
 from dashboard.load import Snapshot
 from dashboard.state import Ref
@@ -33,15 +33,15 @@ def lacking() -> dict[str, str]:
 
 
 def show() -> None:
-    runs = session.opened()
-    run = runs[0] if runs else session.focus()
+    runs = session.chosen()
+    run = runs[0]
     left, right = st.columns([5, 4], gap="large")
     with left:
         to = _form(runs, run)
     with right:
         _progress(run)
     if to is not None:
-        _earlier(to)
+        _earlier(run, to)
 
 
 def _form(runs: list[Snapshot], run: Snapshot) -> Path | None:
@@ -81,12 +81,17 @@ def _form(runs: list[Snapshot], run: Snapshot) -> Path | None:
     except ValueError as error:
         problem = str(error)
     if not problem and (to / name).exists():
-        problem = f"{folder}/{name} exists already and is never overwritten; choose another name"
+        done = run.path in jobs() and jobs()[run.path].folder == to / name and jobs()[run.path].ok
+        if done:
+            done_words = parts.plain(f"{to / name} is written: see below. Another name exports again.")
+            st.caption(f":material/check: {done_words}")
+            return to
+        problem = f"{to / name} exists and is never overwritten; choose another name"
     if problem:
         st.caption(f":material/error: {parts.plain(problem)}")
     else:
         st.caption("The same in a terminal:")
-        st.code("python search.py " + shlex.join(words), language="bash", wrap_lines=True)
+        parts.code("python search.py " + shlex.join(words))
     busy = run.path in jobs() and jobs()[run.path].running
     st.button("Export", type="primary", key="export_start", disabled=bool(problem) or busy,
               on_click=_start, args=(run, words, to / name, list(formats)))
@@ -102,7 +107,7 @@ def _progress(run: Snapshot) -> None:
     if job is None:
         st.caption("An export holds weights for timm, ONNX and other formats, a card, a training recipe, figures of "
                    "parity between all forms, and checksums. Weights are random unless a file of trained ones is "
-                   "given on the command line: what is exported is an architecture and a recipe.")
+                   "given on the command line (--weights FILE): what is exported is an architecture and a recipe.")
         return
     st.fragment(_watch, run_every=REFRESH_S if job.running else None)(job)
 
@@ -112,34 +117,54 @@ def _watch(job: Job) -> None:
         share = (1 + len(job.done)) / (2 + len(job.formats))
         st.progress(share, f"Exporting {parts.plain(job.folder.name)}: {job.seconds:.0f} s; "
                     f"{', '.join(job.done) or 'no format'} done of {', '.join(job.formats)}")
-        st.code("\n".join(list(job.lines)[-12:]) or "…", language="text")
+        parts.code("\n".join(list(job.lines)[-12:]) or "…")
         st.button("Stop", key="export_stop", on_click=job.stop)
         st.session_state["export_watched"] = True
         return
     if st.session_state.pop("export_watched", False):
         st.rerun()  # the whole page: the list below, and the button above
     if job.ok:
-        st.success(parts.plain(f"{job.folder.name} was written in {job.seconds:.0f} s."))
+        st.success(parts.plain(f"{job.folder} was written in {job.seconds:.0f} s."))
+        _weights(exporting.read(job.folder))
     else:
         st.error(parts.plain(f"{job.folder.name}: the export ended with exit code {job.process.returncode} after "
                              f"{job.seconds:.0f} s."))
     with st.expander("What it said", expanded=not job.ok):
-        st.code("\n".join(job.lines) or "nothing", language="text")
+        parts.code("\n".join(job.lines) or "nothing")
 
 
-def _earlier(to: Path) -> None:
+def _weights(written: Written) -> None:
+    """What the weights are worth: random ones are easily taken for a trained network."""
+    words = f"Weights of {written.folder.name}: {parts.plain(written.weights)}."
+    if written.random:
+        st.warning(words, icon=":material/casino:")
+    else:
+        st.caption(words)
+
+
+def _earlier(run: Snapshot, to: Path) -> None:
     found = exporting.made(to)
     if not found:
         return
     st.markdown("##### Written so far")
     chosen = st.selectbox("Export", found, format_func=lambda path: path.name, key="export_shown")
     written = exporting.read(chosen)
+    _weights(written)
     left, right = st.columns([4, 5], gap="large")
     with left:
-        st.caption(parts.plain(f"{len(written.files)} files in {written.folder}"))
+        size = sum(size for _, size in written.files) / 1e6
+        st.caption(parts.plain(f"{len(written.files)} files, {size:.1f} MB, in {written.folder}"))
+        st.download_button("Download as ZIP", written.archive, f"{written.folder.name}.zip", "application/zip",
+                           key="export_zip", icon=":material/download:", on_click="ignore")
         st.dataframe(pd.DataFrame([{"file": name, "kB": size / 1000} for name, size in written.files]),
                      hide_index=True, column_config={"kB": parts.NUMBER(format="%.1f")}, alt="Files of the export.")
     with right:
-        for title, code in written.loading:
+        for title, code in [*written.next_commands(_data(run)), *written.loading]:
             st.caption(parts.plain(title))
-            st.code(code, language="python", wrap_lines=True)
+            parts.code(code)
+
+
+def _data(run: Snapshot) -> str:
+    """The folder of the run's images; DIR where the task is a built-in one, which nobody trains a network for."""
+    task = str(run.meta.get("task"))
+    return task if Path(task).is_absolute() else "DIR"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -14,43 +16,50 @@ from dashboard.figures import front as figures
 from dashboard.figures import growth, published
 from dashboard.figures.thin import MANY
 from dashboard.load import Snapshot
-from dashboard.state import EXTRAS, OVER, X_AXES, Y_AXES, Ref, View
-from dashboard.views import live, parts
+from dashboard.state import EXTRAS, MOST_MS, OVER, X_AXES, Y_AXES, Ref, View
+from dashboard.views import live, parts, recommended
 from fastvit.difference import nearest_preset
+from nas.report.recommendation import Recommendation
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-TABLE = """<style>
-.stHtml:has(.front-table) { max-height: 28rem; overflow: auto }
-.front-table { border-collapse: collapse; width: 100%; font-size: 0.875rem; font-variant-numeric: tabular-nums }
-.front-table :is(th, td) { text-align: left; padding: 0.25rem 0.6rem; border-bottom: 1px solid rgb(128 128 128 / 25%) }
-.front-table :is(th, td:not(:last-child)) { white-space: nowrap }
-.front-table td:last-child { min-width: 18rem }
-</style>"""
+SLIDER_STEP = 1.03
 
 
 def show() -> None:
     # What comes and goes has a place of its own: a chart that moves down a place is drawn anew and loses its zoom.
     with st.container():
-        runs = session.opened()
-        if not runs:
-            session.focus()
-        parts.state_of(runs)
-        live.controls(runs)
+        runs = session.chosen()
+        live.show(runs)
     first, view = runs[0], session.view()
     budget = session.budget(first)
-    words = figures.in_words(first.frame, view, budget)
-    st.markdown(f"#### {parts.plain(words)}")
-    _controls(first, view, budget)
     with st.spinner("Working out what no run measures"):
-        frames = {run.name: with_estimate(with_estimate(run.frame, view.x), view.y) for run in runs}
+        frames = {run.name: with_estimate(with_estimate(_within(run), view.x), view.y) for run in runs}
     rows = figures.front_rows(frames[first.name], view, budget)
+    words = figures.in_words(frames[first.name], view, budget)
+    found = session.recommended(first)
+    recommended.headline(found, words)
+    _controls(first, view, budget)
     figure = figures.front_figure(frames, view, budget, first.budgets)
-    _decide(runs, frames, rows, figure, words, _around(view))
-    _table(rows)
+    if found is not None:
+        figures.with_recommendation(figure, frames[first.name], view, found.pick.trial, [r.trial for r in found.tied])
+    alt = f"{found.headline()}. {words}" if found else words
+    _decide(runs, frames, rows, figure, alt, _around(view))
+    parts.state_of(runs)
+    recommended.details(first, found, budget)
+    _table(rows, first, budget, found)
     _growth(runs, budget)
     _published(view, runs)
+
+
+def _within(run: Snapshot) -> pd.DataFrame:
+    """The run's trials, those marked that meet the limits."""
+    asked = session.limits()
+    if not asked:
+        return run.frame
+    resolution, classes = int(run.meta["resolution"]), int(run.meta.get("num_classes", 1000))
+    return run.frame.assign(meets=[asked.meets(record, resolution, classes) for record in run.records])
 
 
 def _around(view: View) -> View:
@@ -74,7 +83,7 @@ def _decide(runs: list[Snapshot], frames: dict[str, pd.DataFrame], rows: pd.Data
         _zoom(rows, view, budget)
         _left_out(frames[runs[0].name], view)
     with right:
-        _choice(runs, rows, view, budget)
+        _choice(runs, rows, view, budget, session.recommended(runs[0]))
     session.settle()
 
 
@@ -105,31 +114,59 @@ def _zoom(rows: pd.DataFrame, view: View, budget: float) -> None:
 
 
 def _controls(run: Snapshot, view: View, budget: float) -> None:
-    slider, number, x, y, log = st.columns([4, 1.5, 2.6, 2.2, 1], vertical_alignment="bottom")
-    measured = run.frame.latency_ms[run.frame.origin == "measured"].dropna()
-    low, high = (float(measured.min()), float(measured.max())) if len(measured) else (0.1 * budget, 2 * budget)
-    step = 10 ** math.floor(math.log10(max(high - low, 1e-3) / 200))
-    low, high = step * math.floor(min(low, budget) / step), step * math.ceil(max(high, budget) / step)
+    with st.container(key="front_controls"):
+        slider, number, more = st.columns([5, 1.6, 4.4], vertical_alignment="bottom")
     with slider:
-        session.bound(st.slider, "Budget (ms)", "budget_ms", key="budget_slider", min_value=low, max_value=high,
-                      step=step, value=budget, format="%g")
-        if len(run.budgets) > 1:
-            session.bound(st.pills, "Budgets of this run", "budget_ms", key="budget_choice", options=run.budgets,
-                          value=budget if budget in run.budgets else None, label_visibility="collapsed",
-                          format_func=lambda ms: f"{ms:g} ms")
+        session.bound(st.select_slider, "Budget (ms)", "budget_ms", key="budget_slider", value=budget,
+                      options=budgets(run.frame, [budget, *run.budgets]), format_func="{:g}".format)
     with number:
-        session.bound(st.number_input, "Budget (ms), typed", "budget_ms", key="budget_number", min_value=step / 100,
-                      step=step * 10, value=budget, format="%g", label_visibility="collapsed")
-    with x:
-        session.bound(st.selectbox, "Horizontal axis", "x", options=[*parts.axes(X_AXES, run.frame), "phone_ms"],
-                      format_func=X_AXES.get, also={"window": None})
-    with y:
-        session.bound(st.selectbox, "Vertical axis", "y", options=list(Y_AXES),
-                      format_func=Y_AXES.get, also={"window": None})
-    with log:
-        session.bound(st.toggle, "Log", "log")
-    with st.container():
-        _extras(run, view)
+        _typed(budget)
+    own = float(run.meta["budget_ms"])
+    if len(run.budgets) > 1:
+        session.bound(st.pills, "Budgets of this run", "budget_ms", key="budget_choice", options=run.budgets,
+                      value=budget if budget in run.budgets else None, label_visibility="collapsed",
+                      format_func=lambda ms: f"{ms:g} ms")
+    elif budget != own:
+        st.button(f"Back to the run's own budget, {own:g} ms", key="budget_back", icon=":material/undo:",
+                  on_click=session.update, kwargs={"budget_ms": None})
+    with more, st.container(horizontal=True, vertical_alignment="bottom", key="front_more"):
+        recommended.controls()
+        with st.popover("Axes", icon=":material/swap_calls:", key="axes"):
+            session.bound(st.selectbox, "Horizontal axis", "x", options=[*parts.axes(X_AXES, run.frame), "phone_ms"],
+                          format_func=X_AXES.get, also={"window": None})
+            session.bound(st.selectbox, "Vertical axis", "y", options=list(Y_AXES),
+                          format_func=Y_AXES.get, also={"window": None})
+            session.bound(st.toggle, "Logarithmic", "log")
+            _extras(run, view)
+
+
+def budgets(frame: pd.DataFrame, always: Sequence[float]) -> list[float]:
+    """Budgets in ascending order for a slider as logarithmic as the chart: about 3 % apart over the latencies that
+    were measured, of three digits each, and those named in `always`."""
+    measured = frame.latency_ms[frame.origin == "measured"].dropna()
+    low, high = (float(measured.min()), float(measured.max())) if len(measured) else (0.1 * always[0], 2 * always[0])
+    low, high = max(1e-3, min(low, *always)), max(high, *always)
+    count = 1 + math.ceil(math.log(high / low) / math.log(SLIDER_STEP))
+    return sorted({*always, *(float(f"{value:.3g}") for value in np.geomspace(low, high, max(2, count)))})
+
+
+def _typed(budget: float) -> None:
+    """The budget as a number. What cannot be one is said in words and changes nothing."""
+    st.session_state["budget_number"] = budget
+
+    def take() -> None:
+        value = st.session_state["budget_number"]
+        if value is None or not 0 < value < MOST_MS:
+            st.session_state["budget_refused"] = value
+        else:
+            session.update(budget_ms=float(f"{value:.6g}"))
+
+    st.number_input("Budget (ms), typed", key="budget_number", step=budget / 20, format="%g", on_change=take,
+                    label_visibility="collapsed")
+    if "budget_refused" in st.session_state:
+        value = st.session_state.pop("budget_refused")
+        shown = "no number" if value is None else f"{value:g} ms"
+        st.caption(f":red[{shown}: expected a budget above 0; {budget:g} ms stays.]")
 
 
 def _extras(run: Snapshot, view: View) -> None:
@@ -143,8 +180,10 @@ def _extras(run: Snapshot, view: View) -> None:
 
 
 def _left_out(frame: pd.DataFrame, view: View) -> None:
-    notes = ["Bars: 95 % interval of latency, standard deviation of the score. Filled circles are confirmed by several "
-             "seeds and measured again, rings are not."]
+    notes = ["The line joins the front: of what meets the budget beyond doubt (the 95 % interval of its latency ends "
+             "below it), nothing measured is both faster and better. Bars: 95 % interval of latency, standard "
+             "deviation of the score. Filled circles are confirmed by several seeds and measured again, rings "
+             "are not. The star is the recommendation; the points that tie with it have a green ring."]
     if int(frame.outcome.eq("complete").sum()) > MANY:
         notes.append("Of trials that lie over one another one is drawn; a zoom parts them.")
     if view.x == "latency_ms":
@@ -169,28 +208,33 @@ def _left_out(frame: pd.DataFrame, view: View) -> None:
     st.caption(" ".join(notes))
 
 
-def _choice(runs: list[Snapshot], rows: pd.DataFrame, view: View, budget: float) -> None:
+def _choice(runs: list[Snapshot], rows: pd.DataFrame, view: View, budget: float, found: Recommendation | None) -> None:
     options = [ref for text in figures.refs(rows) if (ref := Ref.parse(text))]
     if view.pick and view.pick not in options:
         options.append(view.pick)
     session.bound(st.selectbox, "Chosen configuration", "pick", options=options, index=None,
                   placeholder="Click a point, or choose here", format_func=lambda ref: session.label(ref, runs))
-    if view.pick is None:
-        st.caption("A click on a point shows it here. The points on the blue line are the front: nothing measured is "
-                   "both faster and better.")
+    ref = view.pick or (Ref(runs[0].name, str(found.pick.trial)) if found else None)
+    if ref is None:
+        st.caption("A click on a point shows it here.")
         return
-    parts.card(view.pick, runs, budget)
+    if view.pick is None:
+        st.caption("The recommendation; a click on a point shows another.")
+    parts.card(ref, runs, budget)
+    record = runs[0].by_trial.get(ref.trial if ref.trial is not None else -1) if ref.run == runs[0].name else None
+    if record is not None and (words := recommended.compared(record, runs[0], budget)):
+        st.caption(parts.plain(words))
+    recommended.mark(ref, runs[0])
 
 
-def _table(rows: pd.DataFrame) -> None:
-    """In HTML, which readers of screens walk cell by cell, and which a keyboard is not caught in."""
+def _table(rows: pd.DataFrame, run: Snapshot, budget: float, found: Recommendation | None) -> None:
     st.markdown("##### The front as a table")
-    st.html(TABLE + parts.front_table(rows).to_html(index=False, border=0, classes="front-table"))  # text is escaped
+    parts.table(parts.front_table(rows, run, budget, found), "The front, from fast to slow")
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
 def _grown(version: str, budget: float, _run: Snapshot) -> pd.DataFrame:
-    return growth.growth(_run.frame, budget, float(_run.meta.get("score_floor", 0.0)))
+    return growth.growth(_run.frame, budget)
 
 
 def _growth(runs: list[Snapshot], budget: float) -> None:
@@ -204,8 +248,8 @@ def _growth(runs: list[Snapshot], budget: float) -> None:
     name, grown = next(iter(every.items()))
     last = grown.hypervolume.iloc[-1] if len(grown) else 0.0
     words = (f"Hypervolume of {name} under {budget:g} ms after {len(grown)} trials: {last:.4f}. It is the area "
-             "between the front and the corner of budget and worst score, as a share of the budget, from single runs; "
-             "presets are not counted.")
+             "between the front, presets included, and the corner of budget and score 0, as a share of the budget, "
+             "with the scores that are known by now.")
     st.plotly_chart(growth.growth_figure(every, over=over), key="growth_chart", alt=words,
                     config={"displaylogo": False})
     st.caption(parts.plain(words))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from typing import Any
 
 import pandas as pd
@@ -14,6 +16,7 @@ from dashboard.state import Ref
 from dashboard.text import plain as plain
 from fastvit.difference import in_words, nearest_preset
 from fastvit.presets import PRESETS
+from nas.report.recommendation import Recommendation, delta, reference
 from nas.runs.run import OUTCOMES, TrialRecord
 
 NUMBER = st.column_config.NumberColumn
@@ -36,25 +39,40 @@ def state_of(runs: list[Snapshot]) -> None:
         origin = "predicted" if set(run.frame.origin.dropna().unique()) == {"predicted"} else "measured"
         words = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in OUTCOMES if counts.get(name))
         minutes = float(run.meta.get("elapsed_s", 0.0)) / 60
-        demo = ":orange-badge[demonstration: every latency and score comes from a formula] "
-        st.caption((demo if run.meta.get("synthetic") else "") + f"**{plain(run.name)}** {plain(run.state)}"
+        state = "damaged" if run.missing else plain(run.state)
+        st.caption(f"**{plain(run.name)}** {state}"
                    + (f" after {minutes:.1f} minutes" if minutes else "") + f": {words or 'no trials yet'}. "
                    f"Latency {origin} on {plain(run.meta['device'])} at {run.meta['resolution']} px, "
                    f"task {plain(run.meta['task'])}, budget {run.meta['budget_ms']:g} ms.")
 
 
-def front_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The front for readers: one row a configuration."""
-    def spread(low: str, high: str) -> list[str]:
-        return [f"{a:.3f} to {b:.3f}" for a, b in zip(rows[low], rows[high], strict=True)]
-
-    return pd.DataFrame({
-        "trial": rows.trial, "preset": rows.preset.fillna("").str.upper(),
-        "latency ms": rows.latency_ms.map("{:.3f}".format),
-        "95 %": spread("ci_low_ms", "ci_high_ms"), "score": rows.score.map("{:.3f}".format),
-        "± sd": rows.score_sd.map(lambda sd: f"{sd:.3f}" if sd == sd else ""),
-        "confirmed": ["yes" if one else "no" for one in rows.confirmed], "params M": rows.params_m.map("{:.2f}".format),
-        "GMACs": rows.gmacs.map("{:.3f}".format), "configuration": rows.words})
+def front_table(rows: pd.DataFrame, run: Snapshot, budget_ms: float, found: Recommendation | None) -> pd.DataFrame:
+    """The front for readers: one row a configuration, beside the preset of the reader's choice."""
+    records = [run.by_trial[trial] for trial in rows.trial]
+    tied = [] if found is None else [record.trial for record in found.tied]
+    bases = [reference(run.records, budget_ms, record, session.view().against) for record in records]
+    beside = [None if base is None or base is record else delta(record, base)
+              for record, base in zip(records, bases, strict=True)]
+    named = {base.preset for base in bases if base is not None and base.preset}
+    against = f"against {named.pop().upper()}" if len(named) == 1 else "against a preset"
+    stars = [run.marks.get(trial) for trial in rows.trial]
+    table = pd.DataFrame({
+        "trial": [f"{trial}" + (" ★" if mark and mark.star else "")
+                  for trial, mark in zip(rows.trial, stars, strict=True)],
+        "": ["recommended" if found and trial == found.pick.trial else "ties" if trial in tied else ""
+             for trial in rows.trial],
+        "preset": rows.preset.fillna("").str.upper(),
+        "latency ms [95 %]": [f"{ms:.3f} [{low:.3f}, {high:.3f}]" for ms, low, high in
+                              zip(rows.latency_ms, rows.ci_low_ms, rows.ci_high_ms, strict=True)],
+        "score": [f"{score:.3f}" + (f" ± {sd:.3f}" if sd == sd else "")
+                  for score, sd in zip(rows.score, rows.score_sd, strict=True)],
+        "confirmed": ["yes" if one else "no" for one in rows.confirmed],
+        against: ["" if one is None else ("" if len(named) == 0 else f"{one.preset.upper()}: ") + one.figures
+                  for one in beside],
+        "params M": rows.params_m.map("{:.2f}".format), "GMACs": rows.gmacs.map("{:.3f}".format),
+        "note": [mark.note if mark else "" for mark in stars], "configuration": rows.words})
+    empty = [name for name in ("preset", "note", against) if not table[name].astype(bool).any()]
+    return table.drop(columns=empty).rename(columns={"": "standing"})
 
 
 SCORES = {"confirmed": "proxy score, mean of seeds", "posterior": "proxy score, all trials together",
@@ -104,6 +122,26 @@ def card(ref: Ref, runs: list[Snapshot], budget_ms: float, *, wide: bool = False
                disabled=ref in session.view().compare, help="Adds it to the Compare page.")
 
 
-def picture(svg: str) -> None:
-    """Drawn from a validated configuration alone; inline, so that it takes the theme's colours."""
-    st.markdown(f'<div style="overflow-x:auto">{svg}</div>', unsafe_allow_html=True)
+def code(text: str) -> None:
+    """Lines to copy, without colours: those of Streamlit's highlighter are too faint on light paper."""
+    st.code(text, language=None, wrap_lines=True)
+
+
+def table(frame: pd.DataFrame, name: str, *, rows: bool = False) -> None:
+    """A table in HTML, which readers of screens walk cell by cell and a keyboard scrolls and leaves again.
+
+    Args:
+        name: what it is called, for readers of screens.
+        rows: whether the first column names the row.
+    """
+    text = frame.to_html(index=False, border=0, classes="plain-table")  # cells are escaped
+    if rows:
+        text = re.sub(r"<tr>\s*<td>(.*?)</td>", r'<tr><th scope="row">\1</th>', text, flags=re.S)
+    st.html(f'<div class="scrolls" role="group" tabindex="0" aria-label="{html.escape(name)}">{text}</div>')
+
+
+def picture(svg: str, name: str) -> None:
+    """Drawn from a validated configuration alone; inline, so that it takes the theme's colours. A keyboard reaches it
+    where it is wider than the page."""
+    st.markdown(f'<div style="overflow-x:auto" role="group" tabindex="0" aria-label="{html.escape(name)}">{svg}</div>',
+                unsafe_allow_html=True)

@@ -10,13 +10,18 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.figures import space as figures
+from dashboard.figures.parallel import (
+    distributions,
+    distributions_figure,
+    distributions_words,
+    parallel_figure,
+    parallel_words,
+)
 from dashboard.importance import AT_LEAST, Importance, Share, importance, label, places
 from dashboard.load import Snapshot
-from dashboard.predict import MOST
 from dashboard.state import TARGETS, Ref
 from dashboard.views import parts
-from nas.latency.predictor import Predictor
-from nas.latency.runtime import Setting
+from nas.estimate.forecast import latency_predictor
 from space import SearchSpace
 
 DRAWS, SEED = 1000, 0
@@ -36,15 +41,14 @@ def importance_of(version: str, target: str, _run: Snapshot) -> Importance | Non
 @st.cache_resource(show_spinner="Drawing configurations from the space", max_entries=16)
 def latencies_of(version: str, _run: Snapshot) -> np.ndarray | None:
     """Latencies of random configurations, predicted from the run's own measurements."""
-    model = Predictor(_run.meta["device"], Setting(int(_run.meta["resolution"])))
-    model.update([r for r in _run.records if r.origin == "measured"][-MOST:])
+    model, _ = latency_predictor(_run.meta, _run.records)
     space, rng = space_of(_run.meta["space"]["toml"]), np.random.default_rng(SEED)
     return model.predict([space.sample(rng) for _ in range(DRAWS)])[0] if model.ready else None
 
 
 def show() -> None:
-    runs = session.opened()
-    run = runs[0] if runs else session.focus()
+    runs = session.chosen()
+    run = runs[0]
     # What is learned here need not follow every single trial of a live run.
     version = f"{run.path}/{len(run.records) // (20 if run.state == 'running' else 1)}"
     space, budget = space_of(run.meta["space"]["toml"]), session.budget(run)
@@ -59,10 +63,32 @@ def show() -> None:
     with right:
         _choice(run, space, found, budget)
     _share(version, run, space, budget)
+    _parallel(run, budget)
+    _best(run, space, budget)
     with st.expander("Every choice of the space"):
-        rows = [{"choice": label(name), "values": parts.plain(_values(space.choices[field][index]))}
+        rows = [{"choice": label(name), "values": _values(space.choices[field][index])}
                 for name, (field, index) in places(space).items()]
-        st.table(pd.DataFrame(rows).set_index("choice"))
+        parts.table(pd.DataFrame(rows), "Every choice of the space", rows=True)
+
+
+def _parallel(run: Snapshot, budget: float) -> None:
+    st.markdown("##### All figures beside one another")
+    figure = parallel_figure(run.records, int(run.meta["resolution"]), int(run.meta.get("num_classes", 1000)))
+    if figure is None:
+        st.caption("Fewer than two trials are complete.")
+        return
+    words = parallel_words(run.records, budget)
+    st.plotly_chart(figure, key="parallel", config=_CHART, alt=words)
+    st.caption(words)
+
+
+def _best(run: Snapshot, space: SearchSpace, budget: float) -> None:
+    st.markdown("##### What the best tenth chose")
+    found, count = distributions(run.records, space, budget)
+    words = distributions_words(found, count, budget)
+    if found:
+        st.plotly_chart(distributions_figure(found), key="distributions", config=_CHART, alt=words)
+    st.caption(words)
 
 
 def _values(options: Any) -> str:

@@ -17,8 +17,8 @@ SHOWN = ("trial", "outcome", "preset", "latency_ms", "ci_low_ms", "ci_high_ms", 
 
 
 def show() -> None:
-    runs = session.opened()
-    first = runs[0] if runs else session.focus()
+    runs = session.chosen()
+    first = runs[0]
     view = session.view()
     parts.state_of(runs)
     everything = pd.concat([run.frame for run in runs], ignore_index=True)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
-from nas.commands.data_words import add_data
+if TYPE_CHECKING:
+    from nas.report.recommendation import Limits
 
 _RUN_HELP = "the folder of a run"
+# In the order of nas.report.recommendation.Limits.
+LIMITS = {"min-score": ("S", "a score of at least S"), "max-params-m": ("M", "at most M million parameters"),
+          "max-size-mb": ("MB", "weights of at most MB megabytes in float32"),
+          "max-memory-mb": ("MB", "at most MB megabytes for one inference in float32, estimated")}
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -17,7 +23,8 @@ def register(commands: argparse._SubParsersAction) -> None:
         description="Search for the FastViT configurations with the best score under a latency budget.")
     run.add_argument("--budget-ms", type=float, metavar="MS", help="latency budget of one inference, in ms")
     run.add_argument("--budgets", metavar="MS,MS", help="several budgets that one run serves, such as 1,2,4")
-    add_data(run, "an image folder (train/ and val/, or one folder a class), or builtin (default)")
+    run.add_argument("--data", metavar="DIR",
+                     help="an image folder (train/ and val/, or one folder a class), or builtin (default)")
     run.add_argument("--resolution", type=int, metavar="PX", help="input size (default: the task's own)")
     # Defaults stand in nas.workers.launcher.DEFAULTS: with --resume, what is not said is as the run has it.
     run.add_argument("--device", help="where latency is measured (`search.py devices`; default onnxruntime)")
@@ -49,7 +56,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     front = commands.add_parser("front", help="the front of a run", allow_abbrev=False)
     front.add_argument("run", metavar="RUN", help=_RUN_HELP)
     add_storage(front)
-    front.add_argument("--budget-ms", type=float, metavar="MS", help="another budget than the run's")
+    add_choice(front)
     shown = front.add_mutually_exclusive_group()
     shown.add_argument("--imagenet", action="store_const", const="imagenet", dest="estimate",
                        help="show ImageNet top-1 as estimated from size")
@@ -67,6 +74,17 @@ def register(commands: argparse._SubParsersAction) -> None:
     worker.add_argument("--data", metavar="DIR", help="where the run's images are on this machine")
     worker.add_argument("--id", help="name of the worker (default: from host and process)")
     worker.set_defaults(handler="nas.commands.run:worker")
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """What a point has to meet, and what it stands beside."""
+    parser.add_argument("--budget-ms", type=float, metavar="MS", help="another budget than the run's")
+    limits = parser.add_argument_group("what a network must meet besides the budget")
+    for option, (metavar, words) in LIMITS.items():
+        limits.add_argument(f"--{option}", type=float, metavar=metavar, help=words)
+    parser.add_argument("--against", default="largest", metavar="PRESET",
+                        help="the preset that points stand beside: a name, nearest, or largest (the largest that meets "
+                             "the budget; default)")
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
@@ -92,13 +110,10 @@ def _output(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from nas.data.layout import data_of
     from nas.errors import UsageError
     from nas.runs.run import Run
     from nas.workers.launcher import check_limits, launch, start
     from nas.workers.resume import check_same
-
-    args.data = data_of(args.data, args.train_dir, args.val_dir)
 
     if args.resume and args.run and (Path(args.run) / "run.json").exists():
         check_same(Run.open(args.run, args.storage), args)
@@ -156,14 +171,43 @@ def status(args: argparse.Namespace) -> int:
     return 0
 
 
+def limits_of(args: argparse.Namespace) -> Limits:
+    """What the words ask of a network besides the budget.
+
+    Raises:
+        UsageError: a limit is no number above 0.
+    """
+    import math
+
+    from nas.errors import UsageError
+    from nas.report.recommendation import Limits
+
+    values = [getattr(args, option.replace("-", "_")) for option in LIMITS]
+    for option, value in zip(LIMITS, values, strict=True):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UsageError(f"--{option} {value:g}: expected a number above 0")
+    return Limits(*values)
+
+
+def check_against(name: str) -> None:
+    from fastvit.presets import PRESETS
+    from nas.errors import UsageError
+    from nas.report.recommendation import LARGEST, NEAREST
+
+    if name not in (LARGEST, NEAREST, *PRESETS):
+        raise UsageError(f"--against {name}: expected {LARGEST}, {NEAREST} or a preset ({', '.join(PRESETS)})")
+
+
 def front(args: argparse.Namespace) -> int:
+    from nas.report.decision import decided_front
     from nas.report.printed import front_csv, front_table
     from nas.runs.run import Run
     from nas.workers.launcher import check_budget
 
     if args.budget_ms is not None:
         check_budget(args.budget_ms)
-    found = Run.open(args.run, args.storage).front(args.budget_ms)
+    check_against(args.against)
+    found = decided_front(Run.open(args.run, args.storage), args.budget_ms, limits_of(args), args.against)
     if args.json:
         print(json.dumps(found))
     elif args.csv:

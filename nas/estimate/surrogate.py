@@ -104,10 +104,12 @@ class Surrogate:
     def ready(self) -> bool:
         return self._process is not None
 
-    def fit(self, rows: Sequence[Evidence], *, optimize: bool = True) -> Surrogate:
+    def fit(self, rows: Sequence[Evidence], *, optimize: bool = True, theta: Sequence[float] | None = None
+            ) -> Surrogate:
         """Learn from `rows`; with fewer than MIN_ROWS of them it stays as it was.
 
-        optimize False keeps the kernel's parameters of the fit before: milliseconds instead of a second.
+        optimize False keeps the kernel's parameters of the fit before: milliseconds instead of a second; `theta` are
+        such parameters, from an earlier fit's `theta`.
         """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
@@ -125,9 +127,12 @@ class Surrogate:
         y = np.array([(row.score - self._scales[row.steps][0]) / self._scales[row.steps][1] for row in rows])
         kernel = (ConstantKernel(1.0, (0.01, 20)) * Matern(2.0, (0.3, 30), nu=2.5)
                   + ConstantKernel(0.1, (1e-4, 20)) * DotProduct(0, "fixed") + WhiteKernel(0.3, (0.01, 2)))
-        keep = not optimize and self._process is not None
+        given = theta is not None and len(theta) == len(kernel.theta)
+        if given:
+            kernel = kernel.clone_with_theta(np.array(theta, float))
+        keep = not given and not optimize and self._process is not None
         self._process = GaussianProcessRegressor(self._process.kernel_ if keep else kernel, random_state=self.seed,
-                                                 optimizer=None if keep else "fmin_l_bfgs_b")
+                                                 optimizer=None if keep or given else "fmin_l_bfgs_b")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._process.fit(x, y)
@@ -160,6 +165,11 @@ class Surrogate:
         mean, sd = self._process.predict(x, return_std=True)
         centre, scale = self._scales[self.steps]
         return centre + scale * mean, scale * self._inflation * np.sqrt(np.maximum(sd**2 - self._noise, 1e-6))
+
+    @property
+    def theta(self) -> list[float]:
+        """The kernel's parameters, as `fit` takes them."""
+        return [float(value) for value in self._process.kernel_.theta]
 
     @property
     def _noise(self) -> float:

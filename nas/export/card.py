@@ -66,6 +66,9 @@ def _numbers(variant: Variant) -> str:
                      f"{variant.provenance.get('proxy_steps') or 'a few'} steps. It orders configurations within one "
                      "search. " + ("It is what these weights scored."
                                    if proxy else "It is no accuracy of these weights."))
+    for key, label in (("standing", "In its run"), ("beside", "Beside a preset of that run"), ("note", "Note")):
+        if said := variant.provenance.get(key):
+            lines.append(f"{label}: {said}.")
     if (found := variant.accuracy) is not None:
         lines.append(f"Accuracy of these weights on the {found['images']:,} validation images of {found['data']}: "
                      f"top-1 {found['top1']:.2f} % (train form {found['top1_unfused']:.2f} %), top-5 "
@@ -147,7 +150,8 @@ def _parity(parity: dict[str, Any]) -> str:
 
 
 def _provenance(variant: Variant) -> str:
-    known = {k: v for k, v in variant.provenance.items() if k not in ("run_versions", "training") and v is not None}
+    elsewhere = ("run_versions", "training", "standing", "beside", "note")
+    known = {k: v for k, v in variant.provenance.items() if k not in elsewhere and v is not None}
     lines = "\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in known.items())
     return ("## Provenance and licence\n\nMade by the FastViT configuration explorer from:\n\n" + lines + "\n\n"
         "Architecture: Vasu et al., FastViT, ICCV 2023 (arXiv:2303.14189). The network code is this project's own "

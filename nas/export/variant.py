@@ -15,6 +15,7 @@ from nas.errors import UsageError
 
 if TYPE_CHECKING:
     from fastvit.model import FastViT
+    from nas.runs.run import Run, TrialRecord
     from nas.train.recipe import Recipe
 
 NAME = re.compile(r"[a-z][a-z0-9_]{2,40}")
@@ -164,18 +165,32 @@ def _of_trial(path: Path, trial: int | None) -> Source:
              "task_fingerprint": meta["task_fingerprint"], "score_run": record.score, **dict(zip(
                  ("score", "score_sd", "score_from"), record.estimate, strict=True)),
              "proxy_steps": record.scores[-1]["step"] if record.scores else None, "preset": record.preset,
-             "run_versions": meta.get("versions", {})}
+             "run_versions": meta.get("versions", {})} | _decided(run, record)
     return Source(record.preset or f"trial{trial}", FastViTConfig.from_dict(record.config), "trial",
                   meta["resolution"], meta.get("num_classes", 1000) if own_images else 1000,
                   _class_names(meta) if own_images else (), found, record.latency)
 
 
+def _decided(run: Run, record: TrialRecord) -> dict[str, Any]:
+    """How a trial stands to its run's recommendation and to a preset, and the reader's note."""
+    from nas.report.recommendation import LARGEST, delta, recommend, reference, standing
+    from nas.runs.marks import NONE, read_marks
+
+    records, meta = run.records(), run.meta
+    found = recommend(records, meta["budget_ms"], resolution=meta["resolution"],
+                      num_classes=int(meta.get("num_classes") or 1000))
+    base = reference(records, meta["budget_ms"], record, LARGEST)
+    measured = record.origin == "measured" and "ci_low_ms" in (record.latency or {}) and record.config is not None
+    return {"standing": standing(found, record), "note": read_marks(run.attrs()).get(record.trial, NONE).note or None,
+            "beside": delta(record, base).words if measured and base is not None and base is not record else None}
+
+
 def _class_names(meta: dict[str, Any]) -> tuple[str, ...]:
     """The classes of a run's image folder, where it is still there and still has as many."""
-    from nas.data.folder import open_folder
+    from nas.data.folder import labelled_files
 
     try:
-        names = open_folder(meta["task"], meta["seed"]).class_names
+        names, _, _ = labelled_files(Path(meta["task"]), meta["seed"])
     except (OSError, UsageError):
         return ()
     return names if len(names) == meta.get("num_classes") else ()

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import io
 import math
-import shutil
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from fastvit.config import FastViTConfig
 from fastvit.difference import in_words, nearest_preset
 from fastvit.presets import PRESETS
 from nas.files import write_atomic
+from nas.report.decision import decided_front
 from nas.runs.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
-    from rich.table import Table
 
-WIDE, NARROW = 170, 120  # columns of the printed table where nothing bounds it, and where it stops being one
 # Okabe-Ito without black: told apart by colour-blind readers, and on light and dark paper.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#8A8A8A"
 
@@ -33,8 +30,9 @@ def front_frame(front: dict[str, Any]) -> pd.DataFrame:
         config = FastViTConfig.from_dict(point["config"])
         near = nearest_preset(config)
         top1, long_run = point["estimated_imagenet_top1"], point["estimated_long_run"]
-        rows.append({key: value for key, value in point.items()
-                     if key not in ("config", "words", "estimated_imagenet_top1", "estimated_long_run")} | {
+        delta = {f"delta_{key}": value for key, value in (point.get("delta") or {}).items() if key != "changes"}
+        rows.append({key: value for key, value in point.items() if key not in (
+            "config", "words", "estimated_imagenet_top1", "estimated_long_run", "delta")} | delta | {
             "estimated_imagenet_top1": top1[0], "estimated_low": top1[1], "estimated_high": top1[2],
             "estimated_long_run": long_run[0], "long_run_low": long_run[1], "long_run_high": long_run[2],
             "nearest_preset": near, "difference": against(point, front, near),
@@ -65,69 +63,58 @@ ESTIMATES = {  # what a table can show in its last column: the heading, the poin
     "long_run": ("estimated score of a long run [95 %]", "estimated_long_run", 2)}
 
 
-def front_table(front: dict[str, Any], *, estimate: str | None = None, width: int | None = None) -> str:
+def front_table(front: dict[str, Any], *, estimate: str | None = None) -> str:
     """The front as text: one row a point, then the anchors measured on the same device.
 
-    Args:
-        estimate: names what ESTIMATES has, to be shown in place of the nearest preset.
-        width: columns; None is the terminal's, and WIDE where there is none. Below NARROW a point takes some lines
-            of its own.
+    `estimate` names what ESTIMATES has, to be shown in place of the nearest preset.
     """
     from rich.console import Console
     from rich.table import Table
 
+    found = front.get("recommendation")
+    tied = found["tied"] if found else []
+    first = [f"Take {found['headline']}", *(f"  {note}" for note in found["notes"]), ""] if found else []
     table = Table(title=f"Front under {front['budget_ms']:g} ms on {front['device']}, {front['resolution']} px, "
                         f"task {front['task']}  ({_standing(front)}; hypervolume {front['hypervolume']:.4f})",
                   title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name, justify in (("trial", "right"), ("latency ms [95 %]", "right"), ("score", "right"),
                           ("params M", "right"), ("GMACs", "right"), ("configuration", "left"),
-                          (ESTIMATES[estimate][0] if estimate else "beside the nearest preset", "left")):
+                          (ESTIMATES[estimate][0] if estimate else "beside a preset", "left")):
         table.add_column(name, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
     confirmed = any(point["confirmed"] for point in front["points"])
     for point in front["points"]:
         config = FastViTConfig.from_dict(point["config"])
-        near = nearest_preset(config)
+        delta = point.get("delta")
+        near = delta["preset"] if delta else nearest_preset(config)
         last = _estimate(point, estimate)
         if estimate is None and not point.get("preset"):
             last = against(point, front, near, most=3)
         name = f"{point['preset'].upper()}: " if point.get("preset") else ""
         name = f"(not confirmed) {name}" if confirmed and not point["confirmed"] else name
-        table.add_row(str(point["trial"]), _latency(point), _score(point), f"{point['params_m']:.2f}",
+        name = ("* " if len(tied) > 1 and point["trial"] in tied else "") + name
+        table.add_row(str(point["trial"]), latency_words(point), score_words(point), f"{point['params_m']:.2f}",
                       f"{point['gmacs']:.3f}", name + config.describe(), last)
     for anchor in front["anchors"]:
         over = " (over)" if anchor["ci_low_ms"] > front["budget_ms"] else ""
-        table.add_row("", _latency(anchor), _score(anchor), f"{anchor['params_m']:.2f}", f"{anchor['gmacs']:.3f}",
-                      f"{_anchor_name(anchor)}{over}", _estimate(anchor, estimate), style="dim")
+        table.add_row("", latency_words(anchor), score_words(anchor), f"{anchor['params_m']:.2f}",
+                      f"{anchor['gmacs']:.3f}", f"{_anchor_name(anchor)}{over}", _estimate(anchor, estimate),
+                      style="dim")
     for point in front.get("fell_off", ()):
-        table.add_row(str(point["trial"]), _latency(point), _score(point), f"{point['params_m']:.2f}",
+        table.add_row(str(point["trial"]), latency_words(point), score_words(point), f"{point['params_m']:.2f}",
                       f"{point['gmacs']:.3f}", f"(fell off) {point['words']}", "", style="dim")
     serves = []
     for budget in front.get("budgets", ()) if len(front.get("budgets", ())) > 1 else ():
         under = [p for p in front["points"] if p["ci_high_ms"] <= budget]
-        serves.append(f"under {budget:g} ms: " + (f"trial {under[-1]['trial']}, {_latency(under[-1])} ms, score "
-                                                  f"{_score(under[-1])}" if under else "nothing"))
-    said = [*serves, *([front["movement"]] if front.get("movement") else [])]
-    width = width or shutil.get_terminal_size((WIDE, 50)).columns
-    if width < NARROW:
-        return "\n".join([*_in_lines(table, width), *(line for words in said for line in textwrap.wrap(words, width))])
+        serves.append(f"under {budget:g} ms: " + (f"trial {under[-1]['trial']}, {latency_words(under[-1])} ms, score "
+                                                  f"{score_words(under[-1])}" if under else "nothing"))
     text = io.StringIO()
-    Console(file=text, width=min(width, WIDE), no_color=True, highlight=False).print(table)
-    return "\n".join([*(line.rstrip() for line in text.getvalue().splitlines()), *said])
+    Console(file=text, width=170, no_color=True, highlight=False).print(table)
+    said = ["* no point under the budget is better than these beyond doubt"] if len(tied) > 1 else []
+    said += [front["movement"]] if front.get("movement") else []
+    return "\n".join([*first, *(line.rstrip() for line in text.getvalue().splitlines()), *serves, *said])
 
 
-def _in_lines(table: Table, width: int) -> list[str]:
-    """A table's rows as lines of at most `width` columns: the numbers with their headings, then each text."""
-    lines = textwrap.wrap(str(table.title), width)
-    numbers = sum(column.justify == "right" for column in table.columns)
-    for cells in zip(*(column.cells for column in table.columns), strict=True):
-        named = [f"{column.header} {cell}" for column, cell in zip(table.columns, cells, strict=True) if cell]
-        lines += ["", *textwrap.wrap(", ".join(named[:numbers - (not cells[0])]), width)]
-        lines += [line for cell in cells[numbers:] if cell
-                  for line in textwrap.wrap(str(cell), width, initial_indent="  ", subsequent_indent="    ")]
-    return lines
-
-
-def _latency(point: dict[str, Any]) -> str:
+def latency_words(point: dict[str, Any]) -> str:
     return f"{point['latency_ms']:.3f} [{point['ci_low_ms']:.3f}, {point['ci_high_ms']:.3f}]"
 
 
@@ -146,7 +133,7 @@ def _standing(front: dict[str, Any]) -> str:
         p["score_from"] == "run" for p in front["points"]) else "posterior scores, not confirmed"
 
 
-def _score(point: dict[str, Any]) -> str:
+def score_words(point: dict[str, Any]) -> str:
     if point["score"] is None:
         return "-"
     sd = f" ± {point['score_sd']:.3f}" if point.get("score_sd") else ""
@@ -222,7 +209,7 @@ def front_figure(run: Run) -> go.Figure:
 
 def write_report(run: Run) -> dict[str, Any]:
     """Write front.csv and front.html into the run's folder; returns the front document."""
-    front = run.front()
+    front = decided_front(run)
     write_atomic(run.path / "front.csv", front_csv(front))
     write_atomic(run.path / "front.html", front_figure(run).to_html(include_plotlyjs=True, full_html=True))
     return front

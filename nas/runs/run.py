@@ -17,13 +17,13 @@ import math
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import UsageError
 from nas.files import write_json
-from nas.search.pareto import hypervolume
 from nas.runs.trial import OUTCOMES, TrialRecord, to_record
 
 if TYPE_CHECKING:
@@ -245,8 +245,8 @@ class Run:
         Raises:
             UsageError: the journal is damaged.
         """
-        from nas.search.confirmation import fold
         from nas.proxy import RECIPE
+        from nas.search.confirmation import fold
 
         # What ships says nothing of the levels of another recipe's seeds.
         images = self.meta.get("task_fingerprint", "") if self.meta.get("recipe") == RECIPE else ""
@@ -304,15 +304,20 @@ class Run:
             return "interrupted"
         return state
 
-    def front(self, budget_ms: float | None = None) -> dict[str, Any]:
-        """The contract's front document: complete trials under the budget that none dominates, and the anchors."""
-        from nas.search.confirmation import axes, fell_off, front_of, movement
-        from nas.estimate.long_run import estimated_long_run
+    def front(self, budget_ms: float | None = None, meets: Callable[[TrialRecord], bool] = lambda record: True
+              ) -> dict[str, Any]:
+        """The contract's front document: complete trials under the budget that none dominates, and the anchors.
+
+        Args:
+            meets: what a point must meet besides the budget.
+        """
         from nas.estimate.imagenet import estimated_top1
+        from nas.estimate.long_run import estimated_long_run
+        from nas.search.confirmation import fell_off, front_of, front_volume, movement
 
         budget = budget_ms or self.meta["budget_ms"]
         records = self.records()
-        front = front_of(records, budget)
+        front = front_of([record for record in records if meets(record)], budget)
         anchors = {r.preset or r.anchor: r for r in records if (r.preset or r.anchor) and r.latency is not None}
         points = [r.point() | {"preset": r.preset} for r in front]
         shown = [r.point() | {"preset": name} for name, r in anchors.items()]
@@ -327,8 +332,7 @@ class Run:
             "run": str(self.path), "device": self.meta["device"], "origin": self.meta.get("origin", "measured"),
             "resolution": self.meta["resolution"], "budget_ms": budget, "task": self.meta["task"],
             "budgets": [b for b in self.meta.get("budgets") or [budget] if b <= budget],
-            "hypervolume": hypervolume(*axes(front), budget_ms=budget,
-                                       score_floor=self.meta.get("score_floor", 0.0)),
+            "hypervolume": front_volume(front, budget),
             "points": points, "anchors": shown, "movement": movement(records, budget),
             "fell_off": [r.point() for r in fell_off(records, budget)],
         }

@@ -41,8 +41,9 @@ class TrialRecord:
     confirms: int | None = None  # the trial that this one trains again, with `seed`
     seed: int | None = None
     confirmed: dict[str, Any] | None = None  # what nas.search.confirmation.fold made of those trials
-    posterior: tuple[float, float] | None = None  # mean and standard deviation at the top rung, by nas.estimate.surrogate
+    posterior: tuple[float, float] | None = None  # mean and standard deviation, by nas.estimate.posterior
     standing: float | None = None  # of that mean among FastViT-Bench's configurations, by nas.estimate.long_run
+    apart_sd: float | None = None  # of the posterior beside others, where they share a level that is in doubt
     reused_from: int | None = None
     retried: bool = False  # its worker died; another trial took its place
     score_origin: str | None = None

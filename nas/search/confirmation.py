@@ -39,6 +39,7 @@ def fold(records: Sequence[TrialRecord], attrs: Mapping[str, Any], fingerprint: 
     """
     posterior = attrs.get(POSTERIOR_ATTR, {}).get("trials", {})
     latencies = _latencies(records, attrs.get(LATENCY_ATTR, {}))
+    apart = attrs.get(POSTERIOR_ATTR, {}).get("apart", {})
     further: dict[int, list[TrialRecord]] = {}
     for record in records:
         if record.confirms is not None and record.outcome == "complete" and record.score is not None:
@@ -56,7 +57,8 @@ def fold(records: Sequence[TrialRecord], attrs: Mapping[str, Any], fingerprint: 
         if (latency := latencies.get(record.config_key or "")) is not None and record.origin == "measured":
             changes |= {"latency": latency, "reason": record.reason or _moved(record, latency)}
         if (own := posterior.get(str(record.trial))) is not None:
-            changes |= {"posterior": (own[0], own[1]), "standing": own[2] if len(own) > 2 else None}
+            changes |= {"posterior": (own[0], own[1]), "standing": own[2] if len(own) > 2 else None,
+                        "apart_sd": apart.get(str(record.trial))}
         if (runs := whole.get(record.trial)) is not None:
             changes["confirmed"] = {
                 "score": float(np.mean([run["score"] for run in runs])), "score_sd": spread / len(runs)**0.5,
@@ -116,7 +118,7 @@ def eligible(record: TrialRecord, budget_ms: float) -> bool:
     """Whether a trial can stand on a front: scored to the end and measured under the budget beyond doubt."""
     return (record.score is not None and record.origin == "measured" and record.outcome == "complete"
             and record.anchor is None and record.latency is not None
-            and record.latency["ci_high_ms"] <= budget_ms)
+            and record.latency.get("ci_high_ms", np.inf) <= budget_ms)
 
 
 def axes(records: Sequence[TrialRecord]) -> tuple[list[float], list[float]]:
@@ -128,6 +130,18 @@ def front_of(records: Sequence[TrialRecord], budget_ms: float) -> list[TrialReco
     """The eligible trials that no other one dominates, from fast to slow."""
     under = [r for r in records if eligible(r, budget_ms)]
     return [under[i] for i in pareto(*axes(under))]
+
+
+def front_volume(records: Sequence[TrialRecord], budget_ms: float) -> float:
+    """The one hypervolume of a run: the area between its front, presets included, and the corner of budget and score
+    0, as a share of the budget times one unit of score."""
+    return hypervolume(*axes(front_of(records, budget_ms)), budget_ms=budget_ms, score_floor=0.0)
+
+
+def before_confirming(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials as they were known before any was confirmed: with their first latency, and without further seeds."""
+    return [r if r.confirmed is None else replace(r, confirmed=None, latency=r.confirmed["latency_before"])
+            for r in records]
 
 
 def finalists(records: Sequence[TrialRecord], budget_ms: float, count: int) -> list[TrialRecord]:
@@ -206,30 +220,25 @@ def measure_again(run: Run, chosen: Sequence[TrialRecord], until: float | None =
 
 
 def update_posterior(run: Run) -> None:
-    """Fit the surrogate to every trial and keep its posterior with the study, unless there are too few.
-
-    Its standard deviation holds the parent's chance: from the spread between parents where runs from several are
-    known, and else by what FastViT-Bench says of it.
-    """
+    """Fit the run's posterior (nas/estimate/posterior.py) and keep it with the study, unless there are too few
+    trials."""
     from nas.estimate.long_run import population, standing
-    from nas.estimate.surrogate import Surrogate, evidence, shipped_evidence
+    from nas.estimate.posterior import fit_posterior
 
     records = run.records()
     if run.meta.get("task", DRAWN[0]) not in DRAWN:
         _update_estimates(run, records)
         return
-    steps = run.meta["steps"]
-    shipped = shipped_evidence(run.meta["task_fingerprint"])
-    model = Surrogate(steps, seed=run.meta["seed"]).fit([*shipped, *evidence(records)])
-    if not model.ready:
+    fitted = fit_posterior(run.meta, records)
+    if not fitted.ready:
         return
-    unseen = 0.0 if shipped or any(r.confirmed for r in records) else model.parent_sd
+    model = fitted.model
     known = [r for r in records if r.config and r.scores and r.outcome in ("complete", "stopped_early")]
     configs = [r.architecture for r in known]
-    mean, sd = model.predict(configs)
-    values = np.column_stack([mean, np.hypot(sd, unseen), standing(model, configs, population())]).round(5).tolist()
-    run.set_attr(POSTERIOR_ATTR, {"steps": steps, "noise_sd": round(model.noise_sd, 5), "trials": {
-        str(record.trial): value for record, value in zip(known, values, strict=True)}})
+    mean, sd = fitted.predict(configs)
+    values = np.column_stack([mean, sd, standing(model, configs, population())]).round(5).tolist()
+    run.set_attr(POSTERIOR_ATTR, {"steps": run.meta["steps"], "noise_sd": round(model.noise_sd, 5), "trials": {
+        str(record.trial): value for record, value in zip(known, values, strict=True)}} | fitted.kept)
 
 
 def _update_estimates(run: Run, records: Sequence[TrialRecord]) -> None:
@@ -239,7 +248,8 @@ def _update_estimates(run: Run, records: Sequence[TrialRecord]) -> None:
     known = [r for r in records if r.config and r.scores and r.outcome == "complete"]
     found = run_judge(run.meta, records).estimate([r.architecture for r in known])
     run.set_attr(POSTERIOR_ATTR, {"steps": run.meta["steps"], "unit": found[0].unit if found else None, "trials": {
-        str(record.trial): [round(one.score, 5), round(one.sd, 5)] for record, one in zip(known, found, strict=True)}})
+        str(record.trial): [round(one.score, 5), round(one.sd, 5)] for record, one in zip(known, found, strict=True)},
+        "apart": {str(record.trial): round(one.apart_sd, 5) for record, one in zip(known, found, strict=True)}})
 
 
 def _confirmed(records: Sequence[TrialRecord], budget_ms: float) -> list[TrialRecord]:
@@ -256,24 +266,20 @@ def fell_off(records: Sequence[TrialRecord], budget_ms: float) -> list[TrialReco
 
 def movement(records: Sequence[TrialRecord], budget_ms: float) -> str:
     """How much confirming moved the front, in words; empty when nothing was confirmed."""
-    every = _confirmed(records, budget_ms)
-    done = [r for r in every if not r.preset]
+    done = [r for r in _confirmed(records, budget_ms) if not r.preset]
     if not done:
         return ""
-    first = np.array([r.score or 0.0 for r in every])
-    later = np.array([np.mean([run["score"] for run in (r.confirmed or {})["runs"][1:]]) for r in every])
-    ms = np.array([r.latency_ms or np.nan for r in every])
-    ms_before = np.array([((r.confirmed or {})["latency_before"] or {}).get("latency_ms", np.nan) for r in every])
-    new = np.array([not r.preset for r in every])
-
-    def volume(ms: np.ndarray, score: Sequence[float] | np.ndarray) -> str:
-        return f"{hypervolume(ms, score, budget_ms=budget_ms, score_floor=0.0):.4f}"
-
-    return (f"confirmed: {len(done)} finalist{'s' * (len(done) > 1)} with {SEEDS} seeds each; their first scores were "
-            f"{_beside(np.mean((first - later)[new]), '.3f')} those of the further seeds on average, their first "
-            f"latencies {_beside(100 * np.nanmean((ms_before / ms - 1)[new]), '.1f', ' %')} those of all "
-            f"sessions; the hypervolume of what was confirmed went from {volume(ms_before, first)} to "
-            f"{volume(ms, axes(every)[1])}; {len(fell_off(records, budget_ms)) or 'none'} fell off the front")
+    first = np.array([r.score or 0.0 for r in done])
+    later = np.array([np.mean([run["score"] for run in (r.confirmed or {})["runs"][1:]]) for r in done])
+    ms = np.array([r.latency_ms or np.nan for r in done])
+    ms_before = np.array([((r.confirmed or {})["latency_before"] or {}).get("latency_ms", np.nan) for r in done])
+    front = front_of(records, budget_ms)
+    return (f"confirmed: {sum(r.confirmed is not None for r in front)} of the {len(front)} points of the front; "
+            f"{len(done)} finalist{'s' * (len(done) > 1)} with {SEEDS} seeds each; their first scores were "
+            f"{_beside(np.mean(first - later), '.3f')} those of the further seeds on average, their first "
+            f"latencies {_beside(100 * np.nanmean(ms_before / ms - 1), '.1f', ' %')} those of all "
+            f"sessions; the front's hypervolume went from {front_volume(before_confirming(records), budget_ms):.4f} to "
+            f"{front_volume(records, budget_ms):.4f}; {len(fell_off(records, budget_ms)) or 'none'} fell off the front")
 
 
 def _beside(difference: float, digits: str, unit: str = "") -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nas.data import DRAWN, Split, load_task
-from nas.data.decode import TYPE_RANGE, Unreadable, ValueRange, read_rgb
-from nas.data.folder import open_folder
-from nas.errors import Failure
+from nas.errors import Failure, UsageError
 from nas.train.recipe import DRAWN_EPOCH, Recipe
 
 if TYPE_CHECKING:
@@ -27,39 +23,29 @@ ENDLESS = 1 << 20  # a split of more images draws them as they are asked for; on
 UNREADABLE = -1  # the label of an image that cannot be read, where it must not be replaced by another
 
 
-_named: set[Path] = set()  # unreadable images that were named already
-
-
-def _name(path: Path, error: Unreadable) -> None:
-    """Say once for each process which image cannot be read."""
-    if path not in _named:
-        _named.add(path)
-        print(f"{path} is left out: {error}", file=sys.stderr)
-
-
 class Pictures:
     """RGB images with labels, by number: files in mixed order (nas/data/order.py), or a task's split at `pixels`."""
 
     def __init__(self, files: Sequence[tuple[Path, int]] | None = None, split: Split | None = None,
-                 pixels: int = 0, values: ValueRange = TYPE_RANGE) -> None:
-        self.files, self.split, self.pixels, self.values = files, split, pixels, values
+                 pixels: int = 0) -> None:
+        self.files, self.split, self.pixels = files, split, pixels
 
     def __len__(self) -> int:
         return len(self.split) if self.split is not None else len(self.files or ())
 
     def get(self, index: int) -> tuple[Image | None, int]:
         """Image and label; None for a file that cannot be read."""
-        if self.split is not None:
-            from PIL import Image
+        from PIL import Image, ImageOps
 
+        if self.split is not None:
             batch = self.split.batch(np.array([index]), self.pixels)
             return Image.fromarray(batch.images[0]), int(batch.labels[0])
         assert self.files is not None
         path, label = self.files[index]
         try:
-            return read_rgb(path, values=self.values), label
-        except Unreadable as error:
-            _name(path, error)
+            with Image.open(path) as image:
+                return ImageOps.exif_transpose(image).convert("RGB"), label
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             return None, label
 
 
@@ -72,7 +58,6 @@ class Images:
     train: Pictures
     val: Pictures
     fingerprint: str
-    lines: tuple[str, ...] = ()  # what the user should know of the images
 
     @property
     def task(self) -> str:
@@ -81,7 +66,7 @@ class Images:
 
 
 def open_images(spec: str, resolution: int, seed: int = 0) -> Images:
-    """"builtin", "shapes", "digits", or a folder of any layout that nas/data/layout.py reads.
+    """"builtin", "shapes", "digits", or a folder with train/ and val/ or one folder a class (then split by the seed).
 
     Raises:
         UsageError: no folder, or no classes in it.
@@ -92,11 +77,16 @@ def open_images(spec: str, resolution: int, seed: int = 0) -> Images:
                       Pictures(split=task.val, pixels=resolution), task.fingerprint)
     import hashlib
 
-    found = open_folder(spec, seed)
-    listed = repr([(os.path.relpath(path, found.splits.root), label) for path, label in (*found.train, *found.val)])
-    train, val = (Pictures(files, values=found.values) for files in (found.train, found.val))
-    return Images(found.name, found.class_names, train, val, hashlib.sha256(listed.encode()).hexdigest()[:16],
-                  found.lines)
+    from nas.data.folder import labelled_files
+
+    folder = Path(spec).expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"--data {spec}: no such folder; expected train/ and val/, or one folder a class; or one of "
+                         f"{', '.join(DRAWN)}")
+    names, train, val = labelled_files(folder.resolve(), seed)
+    listed = repr([(str(p.relative_to(folder.resolve())), label) for p, label in (*train, *val)])
+    return Images(folder.resolve().name, names, Pictures(train), Pictures(val),
+                  hashlib.sha256(listed.encode()).hexdigest()[:16])
 
 
 def seed_all(*numbers: int) -> None:

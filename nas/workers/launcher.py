@@ -65,7 +65,7 @@ def start(args: argparse.Namespace) -> Run:
     Raises:
         UsageError: budget, data, space, device or folder cannot be used.
     """
-    from nas.data import absolute, load_task
+    from nas.data import DRAWN, load_task
     from nas.latency import check_device
     from nas.latency.cache import machine
     from nas.proxy import RECIPE, rungs
@@ -84,7 +84,7 @@ def start(args: argparse.Namespace) -> Run:
     run = Run.create(Path(args.run) if args.run else Path("runs") / name, {
         "budget_ms": args.budget_ms, "budgets": args.budgets,
         "device": args.device, "origin": "measured", "resolution": task.resolution,
-        "task": absolute(args.data),
+        "task": args.data if args.data in DRAWN else str(Path(args.data).resolve()),
         "task_fingerprint": task.fingerprint, "num_classes": task.num_classes,
         "space": {"name": space.name, "toml": space.source}, "seed": args.seed,
         "steps": rungs(args.steps)[-1], "recipe": RECIPE, "sampler": args.sampler, "versions": _versions(),
@@ -148,8 +148,8 @@ def launch(run: Run, args: argparse.Namespace) -> int:
         try:
             return _launch(run, args)
         except OSError as error:
-            raise Failure(f"{error.filename or run.path} cannot be written: {error.strerror or error}; nothing that "
-                          f"was recorded is lost, go on with `search.py resume {run.path}` when it can") from error
+            raise Failure(f"{run.path} cannot be written: {error.strerror or error}; nothing that was recorded is "
+                          f"lost, go on with `search.py resume {run.path}` when it can") from error
 
 
 def to_confirm(asked: int | None, meta: dict[str, Any], minutes: float | None, workers: int) -> int:
@@ -215,12 +215,12 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
         with contextlib.suppress(Failure, OSError):  # a storage that is gone is what ended the run
             pool.kill()
             run.update(state=state, elapsed_s=earlier + time.monotonic() - begun, launcher_pid=None)
+            run.update(trials_told=len(run.all_records()))
     confirmation.finish()
     with contextlib.suppress(Failure, OSError):
         keep_predictor(run)
-    if run.meta.get("confirming") != "done":  # else it was brought up to date before the last round
-        with contextlib.suppress(Failure, OSError):
-            update_posterior(run)
+    with contextlib.suppress(Failure, OSError):
+        update_posterior(run)  # what confirming trained is evidence too
     front = write_report(run)
     print(json.dumps(front) if args.json else front_table(front))
     return _closing_words(run, front, signals, confirmation, args)
@@ -264,7 +264,10 @@ def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmat
     say(f"\nthe front is in {run.path / 'front.html'} and {run.path / 'front.csv'}")
     points = [point for point in front["points"] if not point["preset"]] or front["points"]
     if points:
-        say(f"export one:  python search.py export {run.path} --trial {points[-1]['trial']} --name fastvit_mine")
+        found = front["recommendation"]
+        own = found is not None and any(point["trial"] == found["trial"] for point in points)
+        trial = found["trial"] if own else points[-1]["trial"]
+        say(f"export it:   python search.py export {run.path} --trial {trial} --name fastvit_mine")
     if signals.count:
         say(f"go on with:  python search.py resume {run.path}")
         return 143 if signals.last == signal.SIGTERM else 130
@@ -339,7 +342,7 @@ def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, 
             if elapsed - saved > 10:
                 saved = int(elapsed)
                 with contextlib.suppress(OSError):  # a full disk is the workers' to report; they wait for space
-                    run.update(elapsed_s=earlier + elapsed)
+                    run.update(elapsed_s=earlier + elapsed, trials_told=len(run.all_records()))
             _check_alike(records)
             left = None if minutes is None else 60 * minutes - elapsed
             idle = all(idle_path(run, worker.name).exists() for worker in pool.processes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError
@@ -16,7 +17,7 @@ def check_same(run: Run, args: argparse.Namespace) -> None:
     Raises:
         UsageError: names the option, its value, and what the run has.
     """
-    from nas.data import absolute
+    from nas.data import DRAWN
     from nas.latency.devices import canonical
     from nas.proxy import rungs
 
@@ -28,8 +29,10 @@ def check_same(run: Run, args: argparse.Namespace) -> None:
     had = meta.get("budgets") or [meta["budget_ms"]]
     if args.budgets is not None and args.budgets.replace(" ", "") != (shown := ",".join(f"{b:g}" for b in had)):
         _refuse(run, "budgets", args.budgets, shown)
-    if args.data is not None and absolute(args.data) != meta["task"]:
-        _refuse(run, "data", args.data, meta["task"])
+    if args.data is not None:
+        data = args.data if args.data in DRAWN else str(Path(args.data).expanduser().resolve())
+        if data != meta["task"]:
+            _refuse(run, "data", args.data, meta["task"])
     if args.device is not None and canonical(args.device) != canonical(meta["device"]):
         _refuse(run, "device", args.device, meta["device"])
     if args.space is not None and SearchSpace.load(args.space).source != meta["space"]["toml"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -75,7 +76,7 @@ def test_a_click_a_zoom_and_a_pause_while_trials_arrive(page: Any, root: Path) -
         demo.add(run.study, space, PRESETS["t8"].replace(depths=(2, 2, depth, 2)), 1.5, rng)
 
     def trials() -> int:
-        found = re.search(r"(\d+) complete", page.locator("[data-testid=stCaptionContainer]").first.inner_text())
+        found = re.search(r"(\d+) complete", page.inner_text("body"))
         assert found
         return int(found[1])
 
@@ -134,7 +135,7 @@ def test_back_leads_to_the_page_before(page: Any) -> None:
     page.wait_for_function("() => location.search.includes('page=trials')")
     settle(page)
     page.go_back()
-    page.get_by_text("on the front under").first.wait_for()
+    page.get_by_text("on the front of measured latency").first.wait_for()
     assert "page=trials" not in page.url
 
 
@@ -163,7 +164,7 @@ def test_the_configurator_predicts_and_sends(page: Any, root: Path) -> None:
     run = demo.make(root / "sent", 14, finalists=0)
     try:
         open_page(page, "?run=sent&page=configuration&pick=t8")
-        value = page.locator("[data-testid=stMetric]").filter(has_text="predicted latency").first
+        value = page.locator("[data-testid=stMetric]").filter(has_text=re.compile("(measured|predicted) latency")).first
         value.wait_for()
         page.get_by_text("One step away", exact=True).wait_for()
         settle(page)
@@ -175,11 +176,20 @@ def test_the_configurator_predicts_and_sends(page: Any, root: Path) -> None:
         page.get_by_text("stage-3 depth 4 → 9").first.wait_for()
         settle(page)
         assert value.inner_text() != before
+        assert "change=depths3%3A9" in page.url
+        link, shown = page.url, page.locator("[data-testid=stMetricValue]").all_inner_texts()
+        page.goto("about:blank")
+        page.goto(link)
+        page.get_by_text("One step away", exact=True).wait_for()
+        settle(page)
+        assert page.locator("[data-testid=stMetricValue]").all_inner_texts() == shown
         page.get_by_role("button", name="Send to the run").click()
         page.get_by_text("In the queue").first.wait_for()
         waiting = [t for t in Run.open(run.path).study.get_trials() if t.state.name == "WAITING"]
         assert [t.user_attrs["sent_by"] for t in waiting] == ["dashboard"]
         assert SearchSpace.load("default").decode(waiting[0].system_attrs["fixed_params"]).depths == (2, 2, 9, 2)
+        open_page(page, "?run=sent")
+        page.get_by_text("sent from here").first.wait_for()
     finally:
         page.goto("about:blank")
         shutil.rmtree(root / "sent")
@@ -195,7 +205,15 @@ def test_an_export_writes_its_folder_and_shows_it(page: Any, root: Path) -> None
     made = root / "demo" / "exports" / "fastvit_trial9"
     assert (made / "model.safetensors").is_file()
     assert "local-dir:" in page.inner_text("body")
-    assert str(made) in page.inner_text("body")
+    said = page.inner_text("body")
+    assert str(made) in said
+    assert "Weights of fastvit_trial9: none: random initialisation" in said
+    assert f"python search.py train {made} --data DIR" in said
+    assert "exists and is never overwritten" not in said
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Download as ZIP").click()
+    with zipfile.ZipFile(found.value.path()) as archive:
+        assert "fastvit_trial9/model.safetensors" in archive.namelist()
 
 
 def test_dark_theme_follows_the_reader_not_the_runs(browser: Any, page: Any, address: str) -> None:

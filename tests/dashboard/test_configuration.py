@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,12 +14,15 @@ import pytest
 from dashboard import drawing
 from dashboard.figures import detail
 from dashboard.load import Reader, Snapshot
-from dashboard.predict import Forecast
-from dashboard.views.what_if import send
-from dashboard.what_if import changed, choices
+from dashboard.progress import queue_words
+from dashboard.state import from_query
+from dashboard.views.what_if import _figures, send
+from dashboard.what_if import changed, changes, choices, with_changes
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from fastvit.presets import PRESETS
+from nas.estimate.forecast import Forecast, known
+from nas.estimate.posterior import fit_posterior
 from nas.runs.run import Run
 from space import SearchSpace
 
@@ -37,11 +41,23 @@ def test_the_picture_shows_every_block(config: FastViTConfig) -> None:
     picture = ElementTree.fromstring(drawing.network(config, 256))
     rectangles = picture.findall("{*}rect")
     assert len(rectangles) == 2 + 2 * sum(config.depths)
+    beside = ElementTree.fromstring(drawing.network(config, 256, config))
+    assert len(beside.findall("{*}rect")) == len(rectangles)
     width = float(picture.attrib["viewBox"].split()[2])
     assert all(0 <= float(r.attrib["x"]) <= width - float(r.attrib["width"]) for r in rectangles)
     for stage in range(4):
         for form in ("train", "fused"):
             ElementTree.fromstring(drawing.block(config, stage, form))
+
+
+@pytest.mark.parametrize(("change", "stages", "words"), [
+    ({"depths": (2, 2, 9, 2)}, 1, {"9 blocks, 192 channels"}), ({"patch_kernels": (3, 7, 7)}, 0, {"3×3 ↓2"}),
+    ({"mixers": ("repmixer",) * 3 + ("attention",)}, 1, {"attention", "positional encoding 7×7"}),
+    ({"ffn_kernels": (5, 7, 7, 3)}, 2, {"FFN 5×5, ratio 3", "FFN 3×3, ratio 3"})])
+def test_the_picture_marks_what_differs(change: dict[str, Any], stages: int, words: set[str]) -> None:
+    picture = ElementTree.fromstring(drawing.network(PRESETS["t8"].replace(**change), 256, PRESETS["t8"]))
+    assert len([r for r in picture.findall("{*}rect") if r.get("class") == "differs"]) == stages
+    assert {t.text for t in picture.findall("{*}text") if t.get("text-decoration")} == words
 
 
 def test_reparameterization_leaves_one_convolution() -> None:
@@ -75,11 +91,13 @@ def test_what_confirming_found_is_said(run: Snapshot) -> None:
     assert words.startswith("Confirmed by 3 seeds: score")
     assert f"{record.score:.3f}" in words
     assert "by the first." in words
+    preset = replace(record, confirmed={**(record.confirmed or {}), "latency_before": record.latency})
+    assert "All sessions" not in detail.confirmed_words(preset)  # it was trained again, and not measured again
 
 
 def test_predictions_beat_the_null_and_say_so(run: Snapshot) -> None:
     known = Forecast.fit(run.meta, run.records)
-    said = [float(word) for word in re.findall(r"(\d+\.\d+)(?= %| \(|\))", known.words)]
+    said = [float(word) for word in re.findall(r"(\d+\.\d+)(?= %| \(|\))", known.words())]
     assert len(said) == 4
     assert said[0] < said[1]  # latency, and by size alone
     assert said[2] < said[3]  # score, and always the mean
@@ -89,10 +107,40 @@ def test_predictions_beat_the_null_and_say_so(run: Snapshot) -> None:
     assert (far["score_sd"] or 0) > (near["score_sd"] or 0) > 0
 
 
+def test_what_if_shows_what_the_page_shows(run: Snapshot) -> None:
+    """Of every trial the estimate and the latency that stand above; of every other configuration what the search's own
+    fit predicts, from all of the evidence."""
+    forecasts = Forecast.fit(run.meta, run.records)
+    for record in run.records:
+        if record.outcome == "complete" and record.config and record.score is not None:
+            shown = _figures(FastViTConfig.from_dict(record.config), forecasts, run)
+            best = known(run.records, record.architecture)
+            assert best is not None
+            assert (shown["score"], shown["score_sd"]) == best.estimate[:2]
+            assert shown["latency_ms"] == best.latency_ms
+    other = PRESETS["t8"].replace(depths=(1, 2, 4, 3))
+    assert known(run.records, other) is None
+    mean, sd = fit_posterior(run.meta, run.records).predict([other])
+    shown = _figures(other, forecasts, run)
+    assert (shown["score"], shown["score_sd"], shown["score_from"]) == (mean[0], sd[0], "predicted")
+
+
+def test_a_change_survives_its_address() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        start, config = SPACE.sample(rng), SPACE.sample(rng)
+        said = changes(config, start)
+        assert from_query({"change": list(said)}, []).change == said
+        assert with_changes(SPACE, start, said) == config
+    assert with_changes(SPACE, PRESETS["t8"], ()) == PRESETS["t8"]
+    for bad in ("depths3:99", "widths1:abc", "nothing1:3", "patch_kernels4:3", "mixers4:attention"):
+        assert with_changes(SPACE, PRESETS["t8"].replace(widths=(48, 96, 192, 376)), (bad,)) is None
+
+
 def test_too_few_trials_predict_nothing(run: Snapshot) -> None:
     known = Forecast.fit(run.meta, [])
     assert known.guess([PRESETS["t8"]])[0]["score"] is None
-    assert "nothing can be predicted" in known.words
+    assert "nothing can be predicted" in known.words()
     once = [replace(r, confirmed=None) for r in run.records[:7]]
     some = Forecast.fit(run.meta, once)  # measured enough, trained too little
     assert some.guess([PRESETS["t8"]])[0]["latency_ms"] is not None
@@ -120,4 +168,34 @@ def test_a_configuration_is_sent_to_the_run_once(tmp_path: Path, run: Snapshot) 
         assert "resume" in send(snapshot, SPACE, config)
     waiting = [t for t in Run.open(made.path).study.get_trials() if t.state.name == "WAITING"]
     assert len(waiting) == 1
+    queue = Reader(made.path).read().queue
+    assert [(w.trial, w.words, w.why) for w in queue] == [
+        (waiting[0].number, config.describe(), "sent from the dashboard")]
+    assert "1 waiting, 1 of them sent from here" in queue_words(Reader(made.path).read())
     assert SPACE.suggest(Run.open(made.path).study.ask()) == config
+
+
+def test_all_figures_and_what_the_best_chose(run: Snapshot) -> None:
+    from dashboard.figures.parallel import (
+        AT_LEAST,
+        distributions,
+        distributions_figure,
+        distributions_words,
+        parallel_figure,
+    )
+
+    figure = parallel_figure(run.records, 64, 10)
+    assert figure is not None
+    assert len({len(axis["values"]) for axis in figure.data[0].dimensions}) == 1
+    assert parallel_figure(run.records[:1], 64, 10) is None
+    found, count = distributions(run.records, SPACE, 1.5)
+    assert count >= AT_LEAST
+    for options in found:
+        assert sum(one.best for one in options) == pytest.approx(1)
+        assert sum(one.every for one in options) == pytest.approx(1)
+    shifts = [sum(abs(one.best - one.every) for one in options) for options in found]
+    assert shifts == sorted(shifts, reverse=True)
+    assert len(distributions_figure(found).data) == 2
+    assert f"Of the {count} best" in distributions_words(found, count, 1.5)
+    assert distributions(run.records, SPACE, 0.01) == ([], 0)
+    assert "Too few" in distributions_words([], 0, 0.01)

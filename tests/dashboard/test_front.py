@@ -35,7 +35,7 @@ def test_the_front_is_the_run_s_own(root: Path, budget: float, name: str) -> Non
     frame = Reader(path).read().frame
     points = Run.open(path).front(budget)["points"]
     assert front.front_rows(frame, VIEW, budget).trial.tolist() == [p["trial"] for p in points]
-    assert front.in_words(frame, VIEW, budget).startswith(f"{len(points)} ")
+    assert front.in_words(frame, VIEW, budget).startswith(f"{len(points)} " if points else "No complete trial")
     figure = front.front_figure({name: frame}, VIEW, budget)
     for label, confirmed, symbol in (("front", False, "circle-open"), ("front, confirmed", True, "circle")):
         kept = [p for p in points if p["confirmed"] == confirmed]
@@ -146,15 +146,10 @@ def test_two_runs_share_a_chart(root: Path, frame: pd.DataFrame) -> None:
     assert {"front of demo, confirmed", "front of other, confirmed"} <= {t.name for t in figure.data}
 
 
-def test_hypervolume_only_grows_and_ends_at_the_run_s(frame: pd.DataFrame) -> None:
-    from nas.search.pareto import hypervolume
-
+def test_hypervolume_only_grows_and_ends_at_the_run_s(frame: pd.DataFrame, root: Path) -> None:
     grown = growth.growth(frame, BUDGET)
     assert grown.hypervolume.is_monotonic_increasing
-    usable = front.candidates(frame[frame.preset.isna()])
-    usable = usable[usable.ci_high_ms <= BUDGET]
-    assert grown.hypervolume.iloc[-1] == pytest.approx(
-        hypervolume(usable.latency_ms, usable.score_run, budget_ms=BUDGET, score_floor=0))
+    assert grown.hypervolume.iloc[-1] == pytest.approx(Run.open(root / "demo").front(BUDGET)["hypervolume"])
     drawn = growth.growth_figure({"demo": grown}, over="minutes").data[0]
     assert drawn.y[-1] == grown.hypervolume.iloc[-1]
     assert set(drawn.y) == set(grown.hypervolume[grown.hypervolume > 0])
@@ -231,3 +226,15 @@ def test_a_run_of_predictions_says_that_nothing_was_measured(frame: pd.DataFrame
     assert front.in_words(predicted, VIEW, BUDGET).startswith("Nothing was measured")
     assert len(front.front_rows(predicted, VIEW, BUDGET)) == 0
     front.front_figure({"demo": predicted}, VIEW, BUDGET)
+
+
+@pytest.mark.parametrize("always", [[0.47], [1.5, 0.1], [3.0, 1e-3, 40.0]])
+def test_the_budget_s_slider_is_logarithmic_and_legible(frame: pd.DataFrame, always: list[float]) -> None:
+    from dashboard.views.front import SLIDER_STEP, budgets
+
+    found = budgets(frame, always)
+    assert set(always) <= set(found)
+    assert all(len(f"{value:g}".replace(".", "").lstrip("0")) <= 3 for value in found)
+    ratios = np.divide(found[1:], found[:-1])
+    assert (ratios > 1).all()
+    assert ratios.max() < SLIDER_STEP + 0.02

@@ -109,7 +109,7 @@ def test_no_torch_and_no_timm_in_the_dashboard(root: Path) -> None:
     code = ("import sys, pathlib, dashboard.server, dashboard.importance, dashboard.exporting\n"
             "from dashboard.views import compare, configuration, export, front, space, trials, what_if\n"
             "from dashboard.load import Reader\n"
-            "from dashboard.predict import Forecast\n"
+            "from nas.estimate.forecast import Forecast\n"
             "export.lacking.__wrapped__()\n"
             f"run = Reader(pathlib.Path({str(root / 'demo')!r})).read()\n"
             "assert Forecast.fit(run.meta, run.records).score.ready\n"

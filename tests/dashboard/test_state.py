@@ -7,7 +7,8 @@ import pytest
 from dashboard.state import Ref, View, find_runs, from_query, inside, why_not_together
 
 VIEW = View(runs=("demo", "other"), pick=Ref("demo", "12"), budget_ms=1.25, x="gmacs", log=False,
-            show=("failed",), compare=(Ref("", "t8"), Ref("other", "3")))
+            show=("failed",), compare=(Ref("", "t8"), Ref("other", "3")), against="s12",
+            limits=(("least_score", 0.5), ("most_params_m", 4.0)), change=("depths3:9", "mlp_ratios1:2.5"))
 
 
 def lists(view: View) -> dict[str, list[str]]:
@@ -20,13 +21,20 @@ def test_a_view_survives_its_url(view: View) -> None:
 
 
 @pytest.mark.parametrize("query", [
-    {"run": ["../secret"]}, {"run": ["/etc"]}, {"run": ["gone"]}, {"pick": ["../x:1"]}, {"pick": ["demo:-1"]},
+    {"run": ["../secret"]}, {"run": ["/etc"]}, {"run": [".hidden/x"]}, {"pick": ["../x:1"]}, {"pick": ["demo:-1"]},
     {"pick": ["demo:1e3"]}, {"pick": ["t9"]}, {"budget": ["nan"]}, {"budget": ["-1"]}, {"budget": ["1e9"]},
     {"budget": ["<script>"]}, {"x": ["__class__"]}, {"y": [""]}, {"show": ["everything"]}, {"compare": [":", "a:b"]},
-    {"unknown": ["1"]}, {"pick": []},
+    {"unknown": ["1"]}, {"pick": []}, {"against": ["t99"]}, {"least_score": ["nan"]}, {"most_params_m": ["-1"]},
+    {"change": ["depths9:1", "__class__1:x", "depths3:<b>"]},
 ])
 def test_what_a_url_may_not_say_is_dropped(query: dict[str, list[str]]) -> None:
     assert from_query(query, ["demo"]) == View()
+
+
+def test_a_run_that_is_gone_is_kept_apart_and_its_link_stays() -> None:
+    found = from_query({"run": ["gone", "demo", "gone"]}, ["demo"])
+    assert (found.runs, found.gone) == (("demo",), ("gone",))
+    assert from_query(lists(found), ["demo"]) == found
 
 
 def test_a_comparison_has_at_most_four() -> None:

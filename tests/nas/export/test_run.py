@@ -157,3 +157,26 @@ def test_real_images_in_the_parity(tmp_path: Path) -> None:
     parity = json.loads((tmp_path / "seen" / "parity.json").read_text())
     assert set(parity["seen.onnx"]) == {"random", "real", "structured", "calibration"}
     assert "calibration images" in (tmp_path / "seen" / "README.md").read_text()
+
+
+def test_a_card_says_how_the_trial_stands_in_its_run(tmp_path: Path) -> None:
+    from dashboard import demo
+    from nas.export.card import _numbers
+    from nas.export.variant import Variant
+    from nas.report.decision import decided_front
+    from nas.runs.marks import Mark, write_mark
+
+    run = demo.make(tmp_path / "run", 20)
+    front = decided_front(run)
+    pick = front["recommendation"]["trial"]
+    write_mark(run, pick, Mark(note="for the doorbell"))
+    worst = front["points"][0]["trial"]
+    assert worst != pick
+    for trial, said in ((pick, f"In its run: the run's recommendation: {front['recommendation']['headline']}."),
+                        (worst, "not the run's recommendation, which is")):
+        source = find(str(run.path), trial)
+        words = _numbers(Variant("mine", source.config, None, 64, (), "none", source.provenance,  # type: ignore[arg-type]
+                                 source.latency))
+        assert said in words
+        assert "Beside a preset of that run: against" in words
+        assert ("Note: for the doorbell." in words) == (trial == pick)

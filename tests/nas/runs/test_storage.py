@@ -16,10 +16,10 @@ import optuna
 import pytest
 
 from nas.errors import UsageError
-from nas.workers.liveness import STALE_S, Census, Pulse, bury, checkpoint_path, lock_path
 from nas.runs.journal import Journal
 from nas.runs.run import Run
 from nas.runs.storage import StorageGone, checked_url, open_journal, open_storage, patient, without_secrets
+from nas.workers.liveness import STALE_S, Census, Pulse, bury, checkpoint_path, lock_path
 from nas.workers.worker import Worker
 from tests.nas import services
 from tests.nas.stand_in import StandIn

@@ -12,40 +12,34 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fastvit.config import FastViTConfig
-from nas.estimate.surrogate import Evidence, Surrogate, evidence, shipped_evidence
+from nas.estimate.posterior import Posterior, Scores, WholeNetworks, run_scores
 from nas.latency.predictor import Predictor
-from nas.latency.runtime import Setting
 from nas.latency.size_law import SizeLaw
 from nas.runs.run import TrialRecord
 
-FOLDS, MOST = 5, 300  # the latest trials; more cost seconds and say little more
+FOLDS = 5
 _NOTHING: dict[str, float | None] = {"latency_ms": None, "latency_sd": None, "score": None, "score_sd": None}
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Fitted on one run; `words` say on how much, and how well it does."""
+    """Fitted on one run."""
 
     latency: Predictor
-    score: Surrogate
-    words: str
+    score: Scores
+    measured: tuple[TrialRecord, ...]
 
     @classmethod
-    def fit(cls, meta: Mapping[str, Any], records: Sequence[TrialRecord]) -> Forecast:
-        """From what a run measured and trained: run.json's content and its trials."""
-        measured = _some([r for r in records if r.origin == "measured" and r.config and r.latency_ms])
-        latency = Predictor(meta["device"], Setting(int(meta["resolution"])))
-        latency.update(measured)
-        rows = evidence(_some([r for r in records if r.outcome in ("complete", "stopped_early")]))
-        # A run from before steps were recorded predicts at the last rung that any trial reached.
-        steps = int(meta.get("steps") or max((row.steps for row in rows), default=1))
-        score = Surrogate(steps, most_rows=MOST)
-        score.fit([*shipped_evidence(str(meta.get("task_fingerprint"))), *rows])
-        said = [_latency_words(latency, measured) if latency.ready else "", _score_words(score, rows, steps)]
-        return cls(latency, score, " ".join(filter(None, said)) or
-                   "Too few trials are complete: nothing can be predicted yet.")
+    @threadpool_limits.wrap(limits=1)  # threads of BLAS make these small fits ten times slower on a busy machine
+    def fit(cls, meta: Mapping[str, Any], records: Sequence[TrialRecord], kept: Mapping[str, Any] | None = None
+            ) -> Forecast:
+        """From what a run measured and trained: run.json's content, its trials, and what the search kept of its own
+        fit."""
+        latency, measured = latency_predictor(meta, records)
+        return cls(latency, run_scores(meta, records, kept), measured)
 
     def guess(self, configs: Sequence[FastViTConfig]) -> list[dict[str, float | None]]:
         """latency_ms, latency_sd, score, score_sd of each configuration; None where the run says too little."""
@@ -56,11 +50,27 @@ class Forecast:
                     one |= dict(zip(names, map(float, values), strict=True))
         return found
 
+    @threadpool_limits.wrap(limits=1)
+    def words(self) -> str:
+        """On how much it rests, and how well it does on what was left out; takes a second."""
+        said = [_latency_words(self.latency, self.measured) if self.latency.ready else "", _score_words(self.score)]
+        return (" ".join(filter(None, said))
+                or "Too few trials are complete: nothing can be predicted yet.")
 
-def _some(records: list[TrialRecord]) -> list[TrialRecord]:
-    """The presets, which every reader knows, and the latest of the others; a configuration once."""
-    found = {r.config_key: r for r in [*records[-MOST:], *(r for r in records if r.preset)]}
-    return list(found.values())
+
+def latency_predictor(meta: Mapping[str, Any], records: Sequence[TrialRecord]
+                      ) -> tuple[Predictor, tuple[TrialRecord, ...]]:
+    """The search's own predictor, and what it was updated with: every measured trial."""
+    measured = tuple(r for r in records if r.origin == "measured" and r.config and r.latency_ms)
+    latency = Predictor.of_run(meta["device"], int(meta["resolution"]))
+    latency.update(measured)
+    return latency, measured
+
+
+def known(records: Sequence[TrialRecord], config: FastViTConfig) -> TrialRecord | None:
+    """The trial that tells most of a configuration: what was measured or trained is shown, not predicted."""
+    tried = [r for r in records if r.config_key == config.key() and r.outcome in ("complete", "stopped_early")]
+    return max(tried, key=lambda r: (r.outcome == "complete", r.confirmed is not None, r.trial), default=None)
 
 
 def _rms(errors: Sequence[float] | np.ndarray) -> float:
@@ -77,10 +87,13 @@ def _latency_words(model: Predictor, measured: Sequence[TrialRecord]) -> str:
             f"{100 * _rms(model.cross_validated(FOLDS)):.1f} % (by size alone {100 * _rms(null):.1f} %).")
 
 
-def _score_words(model: Surrogate, rows: Sequence[Evidence], steps: int) -> str:
+def _score_words(fitted: Scores) -> str:
     """Errors against single runs: their own noise is part of both."""
-    if not model.ready:
+    if isinstance(fitted, WholeNetworks):
+        return f"The score is the estimated top-1 of a whole network; it rests on: {fitted.origin}."
+    if not isinstance(fitted, Posterior) or not fitted.ready:
         return ""
+    rows, steps = fitted.rows, fitted.model.steps
     keys = list(dict.fromkeys(row.config.key() for row in rows if row.steps == steps))
     errors, null = [], []
     for fold in range(FOLDS):
@@ -88,8 +101,9 @@ def _score_words(model: Surrogate, rows: Sequence[Evidence], steps: int) -> str:
         kept = [row for row in rows if row.config.key() not in out]
         held = [row for row in rows if row.config.key() in out and row.steps == steps]
         at_top = [row.score for row in kept if row.steps == steps]
-        if held and at_top:
-            mean, _ = copy.copy(model).fit(kept, optimize=False).predict([row.config for row in held])
+        model = copy.copy(fitted.model).fit(kept, optimize=False)
+        if held and at_top and model.ready:
+            mean, _ = model.predict([row.config for row in held])
             errors += [row.score - value for row, value in zip(held, mean, strict=True)]
             null += [row.score - float(np.mean(at_top)) for row in held]
     return (f"The score is predicted from {len(keys)} trained ones: error on those left out {_rms(errors):.3f} "

@@ -1,0 +1,35 @@
+"""What is lost of a run's journal is said, and a whole one is not complained of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.runs.whole import missing
+
+LINES = b'{"op_code":0}\n{"op_code":4}\n'
+
+
+@pytest.mark.parametrize(("meta", "state", "content", "trials", "unfinished", "said"), [
+    ({"elapsed_s": 9.0}, "finished", LINES, 3, 0, None),
+    ({"elapsed_s": 9.0, "trials_told": 3}, "finished", LINES, 3, 0, None),
+    ({"elapsed_s": 9.0, "trials_told": 3}, "interrupted", LINES, 3, 1, None),  # a kill leaves trials unfinished
+    ({}, "interrupted", None, 0, 0, None),  # it never began
+    ({"elapsed_s": 9.0}, "running", LINES[:-3], 1, 1, None),  # a line is being written
+    ({"elapsed_s": 9.0, "storage": "postgresql://db"}, "finished", None, 3, 0, None),
+    ({"elapsed_s": 9.0}, "finished", None, 0, 0, "is missing"),
+    ({"trials_told": 3}, "interrupted", b"", 0, 0, "is empty"),
+    ({"trials_told": 3}, "finished", LINES, 2, 0, "holds 2 of the 3 trials"),
+    ({"elapsed_s": 9.0}, "finished", LINES[:-3], 3, 0, "half-written"),
+    ({"elapsed_s": 9.0}, "finished", LINES, 3, 1, "within a trial"),
+])
+def test_what_is_lost_is_said(tmp_path: Path, meta: dict[str, Any], state: str, content: bytes | None, trials: int,
+                              unfinished: int, said: str | None) -> None:
+    journal = tmp_path / "journal.log"
+    if content is not None:
+        journal.write_bytes(content)
+    found = missing(meta, state, journal, trials, unfinished)
+    assert (found is None) == (said is None)
+    assert said is None or said in (found or "")
