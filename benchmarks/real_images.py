@@ -21,10 +21,10 @@ from fidelity import latency_ms, pairs_tau, with_interval
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.bench.real_images import TruthRow, truth_rows
-from nas.estimate.accuracy import AccuracyModel, Whole, data_set, features, shipped_whole
+from nas.estimate.accuracy import AccuracyModel, Whole, data_set, shipped_whole
 from nas.proxy.zero_cost import sign_codes
 
-BINS, FEWEST = 5, 6
+BINS, FEWEST = 5, 4
 BUDGETS = ("t8", "s12", "sa12")  # whose latencies are the budgets
 
 
@@ -33,13 +33,13 @@ def known_without(task: str) -> list[Whole]:
     return [row for row in shipped_whole() if data_set(row.task) != task]
 
 
-def grouped() -> dict[str, list[TruthRow]]:
-    """Rows by protocol, seeds of one network averaged."""
-    found: dict[str, dict[FastViTConfig, list[TruthRow]]] = defaultdict(lambda: defaultdict(list))
+def by_data_set() -> dict[str, list[TruthRow]]:
+    """Rows by data set, seeds of one network and protocol averaged."""
+    found: dict[str, dict[tuple[str, FastViTConfig], list[TruthRow]]] = defaultdict(lambda: defaultdict(list))
     for row in truth_rows():
-        found[row.protocol][row.config].append(row)
-    return {protocol: [TruthRow(**vars(rows[0]) | {"top1": float(np.mean([row.top1 for row in rows]))})
-                       for rows in by.values()] for protocol, by in found.items()}
+        found[row.task][row.protocol, row.config].append(row)
+    return {task: [TruthRow(**vars(rows[0]) | {"top1": float(np.mean([row.top1 for row in rows]))})
+                   for rows in by.values()] for task, by in found.items()}
 
 
 def proxy_scores(path: Path | None) -> dict[int, dict[str, float]]:
@@ -51,64 +51,72 @@ def proxy_scores(path: Path | None) -> dict[int, dict[str, float]]:
     return {steps: {key: float(np.mean(scores)) for key, scores in by.items()} for steps, by in found.items()}
 
 
-def ranks(rows: list[TruthRow], model: AccuracyModel) -> dict[str, np.ndarray]:
+def ranks(rows: list[TruthRow], known: list[Whole]) -> dict[str, np.ndarray]:
     configs = [row.config for row in rows]
     sizes = [cost(config, row.px) for config, row in zip(configs, rows, strict=True)]
-    return {"estimate": model.predict(configs).mean,
+    return {"estimate": AccuracyModel("new images", known=known).predict(configs).mean,
             "null: GMACs (the largest that fits)": np.array([s.gmacs for s in sizes]),
             "null: parameters": np.array([s.params_m for s in sizes]),
             "null: activations": np.array([s.activations_m for s in sizes]),
             "null: sign codes (zero-cost)": np.array([sign_codes(config) for config in configs])}
 
 
-def coverage(model: AccuracyModel, rows: list[TruthRow]) -> str:
-    found, truth = model.predict([row.config for row in rows]), np.array([row.top1 for row in rows])
-    said = []
-    for level in (0.5, 0.9):
-        low, high = found.interval(level)
-        inside = np.mean((100 * low <= truth) & (truth <= 100 * high))
-        said.append(f"{100 * level:.0f} % intervals hold {inside:.0%} "
-                    f"(half width {50 * np.mean(high - low):.1f} points)")
-    error = 100 * found.top1 - truth
-    return "; ".join(said) + f"; mean error {error.mean():+.1f}, spread of errors {error.std():.2f} points"
+def coverage(rows: list[TruthRow], known: list[Whole], anchor: str | None = None) -> str:
+    """How often the intervals hold, each protocol on its own; `anchor` is a preset whose row of it is known."""
+    inside: dict[float, list[bool]] = {0.5: [], 0.9: []}
+    errors: list[float] = []
+    for protocol in {row.protocol for row in rows}:
+        own = [row for row in rows if row.protocol == protocol]
+        told = [Whole(protocol, row.config, row.top1 / 100, row.se / 100) for row in own
+                if anchor and row.preset == anchor]
+        others = [row for row in own if row.preset != anchor]
+        if not others or (anchor and not told):
+            continue
+        found = AccuracyModel(protocol, told, known=known).predict([row.config for row in others])
+        truth = np.array([row.top1 for row in others]) / 100
+        errors += (100 * (found.top1 - truth)).tolist()
+        for level, hits in inside.items():
+            low, high = found.interval(level)
+            hits += ((low <= truth) & (truth <= high)).tolist()
+    said = [f"{level:.0%} intervals hold {np.mean(hits):.0%} of {len(hits)}" for level, hits in inside.items() if hits]
+    if not said:
+        return "no rows"
+    size = np.sqrt(np.mean(np.square(errors)))
+    return "; ".join([*said, f"mean error {np.mean(errors):+.1f}, root mean square {size:.1f} points"])
 
 
-def judged(protocol: str, rows: list[TruthRow], proxies: dict[int, dict[str, float]], *, latency: bool) -> None:
-    task = rows[0].task
+def judged(task: str, rows: list[TruthRow], proxies: dict[int, dict[str, float]], *, latency: bool) -> None:
+    known = known_without(task)
     truth = np.array([row.top1 for row in rows])
-    model = AccuracyModel(protocol, known=known_without(task))
     size = np.log([cost(row.config, row.px).gmacs for row in rows])
-    bins = np.digitize(size, np.quantile(size, np.linspace(0, 1, BINS + 1)[1:-1]))
-    print(f"\n## {protocol}: {len(rows)} networks, top-1 {truth.min():.1f} to {truth.max():.1f} %, the estimate from "
-          f"{len(model.rows)} rows of other data\n\n| ranked by | tau | tau in bins of GMACs |\n|---|---|---|")
-    found = ranks(rows, model)
+    # Only networks of one protocol compare.
+    names = sorted({row.protocol for row in rows})
+    group = np.array([names.index(row.protocol) for row in rows])
+    bins = group * BINS + np.digitize(size, np.quantile(size, np.linspace(0, 1, BINS + 1)[1:-1]))
+    counts = ", ".join(f"{sum(group == i)} of {name.partition('/')[2]}" for i, name in enumerate(names))
+    print(f"\n## {task}: {len(rows)} networks ({counts}); the estimate knows {len(known)} rows of other data\n\n"
+          "| ranked by | tau | tau in bins of GMACs |\n|---|---|---|")
+    found = ranks(rows, known)
     for name, values in found.items():
-        print(f"| {name} | {with_interval(lambda a, b: pairs_tau(a, b, None), values, truth)} | "
+        print(f"| {name} | {with_interval(pairs_tau, values, truth, group)} | "
               f"{with_interval(pairs_tau, values, truth, bins)} |", flush=True)
     for steps, by in sorted(proxies.items()):
         at = [i for i, row in enumerate(rows) if row.config.key() in by]
         if len(at) >= FEWEST:
             own = np.array([by[rows[i].config.key()] for i in at])
-            off = [_beyond_size(values, [rows[i].config for i in at]) for values in (own, truth[at])]
-            print(f"| raw proxy, {steps} steps ({len(at)} networks; GMACs there "
-                  f"{pairs_tau(size[at], truth[at], None):+.2f}; correlation beyond size "
-                  f"{np.corrcoef(*off)[0, 1]:+.2f}) | "
-                  f"{with_interval(lambda a, b: pairs_tau(a, b, None), own, truth[at])} | "
+            print(f"| raw proxy, {steps} steps ({len(at)} of the networks; GMACs among them "
+                  f"{pairs_tau(size[at], truth[at], group[at]):+.2f}, estimate "
+                  f"{pairs_tau(found['estimate'][at], truth[at], group[at]):+.2f}) | "
+                  f"{with_interval(pairs_tau, own, truth[at], group[at])} | "
                   f"{with_interval(pairs_tau, own, truth[at], bins[at])} |")
-    print(f"\nnothing of {task} known: {coverage(model, rows)}")
-    presets = [Whole(protocol, row.config, row.top1 / 100, row.se / 100) for row in rows if row.preset == "t8"]
-    others = [row for row in rows if row.preset != "t8"]
-    if presets and others:
-        run = AccuracyModel(protocol, presets, known=known_without(task))
-        print(f"T8 trained on it: {coverage(run, others)}")
+    print(f"\nnothing of {task} known: {coverage(rows, known)}\n\nT8 of the same training known: "
+          f"{coverage(rows, known, 't8')}")
     if latency:
-        picks(rows, found)
-
-
-def _beyond_size(values: np.ndarray, configs: list[FastViTConfig]) -> np.ndarray:
-    """What is left of values when a line in log GMACs and log parameters is taken out."""
-    x = np.column_stack([np.ones(len(configs)), features(configs)[:, :2]])
-    return values - x @ np.linalg.lstsq(x, values, rcond=None)[0]
+        for index, name in enumerate(names):
+            own = np.flatnonzero(group == index)
+            if len(own) >= FEWEST:
+                print(f"\n{name}")
+                picks([rows[i] for i in own], {key: values[own] for key, values in found.items()})
 
 
 def picks(rows: list[TruthRow], found: dict[str, np.ndarray]) -> None:
@@ -136,11 +144,11 @@ def main() -> None:
     parser.add_argument("--no-latency", action="store_true", help="measure nothing: no picks under budgets")
     args = parser.parse_args()
     proxies = proxy_scores(args.proxies)
-    for protocol, rows in grouped().items():
+    for task, rows in by_data_set().items():
         if len(rows) >= FEWEST:
-            judged(protocol, rows, proxies, latency=not args.no_latency)
+            judged(task, rows, proxies, latency=not args.no_latency)
         else:
-            print(f"\n{protocol}: {len(rows)} networks are too few to rank by")
+            print(f"\n{task}: {len(rows)} networks are too few to rank by")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,18 @@ class Whole:
     config: FastViTConfig
     top1: float
     sd: float
+    ahead: float = 0.0  # what the logit is expected to gain by the training that is estimated, where that is longer
+
+    @property
+    def logit(self) -> float:
+        return float(logit(self.top1)) + self.ahead
+
+
+def gain(images: int, longer: int) -> float:
+    """What a logit gains on average when a network sees `longer` images in training instead of `images`: 0.4 for each
+    factor of e, between 20,000 and 100,000 images of CIFAR-10 (docs/LOG.md); what data sets differ by is a part of
+    Spread.protocol."""
+    return 0.4 * float(np.log(max(longer, 1) / max(images, 1)))
 
 
 @dataclass(frozen=True)
@@ -201,7 +213,7 @@ class AccuracyModel:
         self.task, self.spread = task, spread or fitted_spread()
         self.rows = [*(shipped_whole() if known is None else known), *whole]
         self._at = ([row.config for row in self.rows], [row.task for row in self.rows])
-        y = logit(np.array([row.top1 for row in self.rows]))
+        y = np.array([row.logit for row in self.rows])
         self._factor = cho_factor(covariance(self.spread, self._at, self._at) + np.diag(_noise(self.rows, self.spread)))
         self._weights = cho_solve(self._factor, y - self.spread.centre)
         self._proxies: tuple[Surrogate, np.ndarray, float, float] | None = None
@@ -249,7 +261,8 @@ class AccuracyModel:
 
 def _noise(rows: Sequence[Whole], spread: Spread) -> np.ndarray:
     """Variances of the observed logits about what the configuration is worth: sampling, and the seed's chance."""
-    return np.array([(row.sd / (row.top1 * (1 - row.top1)))**2 + spread.chance**2 for row in rows])
+    shares = np.clip([row.top1 for row in rows], 0.01, 0.99)
+    return np.square([row.sd for row in rows] / (shares * (1 - shares))) + spread.chance**2
 
 
 @lru_cache(maxsize=1)
@@ -265,7 +278,7 @@ def fit_spread(rows: Sequence[Whole]) -> Spread:
     start = Spread()
     names = [name for name in asdict(start) if name not in ("centre", "length", "level", "protocol")]
     at = ([row.config for row in rows], [row.task for row in rows])
-    y = logit(np.array([row.top1 for row in rows])) - start.centre
+    y = np.array([row.logit for row in rows]) - start.centre
 
     def cost(logs: np.ndarray) -> float:
         spread = Spread(**asdict(start) | dict(zip(names, np.exp(logs).tolist(), strict=True)))
