@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from nas.commands import GROUPS
-from nas.errors import Failure, UsageError
+from nas.commands.call import call
 
 DESCRIPTION = """\
 Find the FastViT configurations with the best accuracy under a latency budget on a device.
@@ -49,31 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] not in commands and words[0] not in ("-h", "--help", "--version"):
         words.insert(0, "run")
     args = parser.parse_args(words or ["--help"])
-    module, _, function = args.handler.partition(":")
-    try:
-        return int(getattr(importlib.import_module(module), function)(args) or 0)
-    except (UsageError, ValueError) as error:
-        # FastViTConfig and SearchSpace raise plain ValueErrors; anything else that is one is a defect to look into.
-        if os.environ.get("FASTVIT_EXPLORER_DEBUG"):
-            raise
-        print(f"search.py: {error}", file=sys.stderr)
-        return 2
-    except Failure as error:
-        print(f"search.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("search.py: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader went away (`| head`); Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        # A full disk, a folder without permission: nothing that a traceback would explain better.
-        if os.environ.get("FASTVIT_EXPLORER_DEBUG"):
-            raise
-        print(f"search.py: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
-        return 1
+    return call(args.handler, args)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def main() -> None:
         if args.root is None:
             demo.make(root / "demo", 150)
         run = Reader(root / args.run).read()
-        front = refs(front_rows(run.frame, View(), float(run.meta["budget_ms"])))
+        front = refs(front_rows(run.frame, View(), run.meta.budget_ms))
         pick = front[-1] if front else "t8"
         if args.root is None:
             subprocess.run([sys.executable, str(HOME / "search.py"), "export", str(run.path), "--trial",

@@ -31,7 +31,7 @@ from nas.bench.table import lean_rows, read_bench
 from nas.estimate.long_run import features, fit_law, pairs, standing
 from nas.estimate.surrogate import Evidence, Surrogate, bench_evidence, encode, leave_out, size_features
 from nas.latency import measure
-from nas.proxy import ALONE, ONE_PARENT, RECIPE
+from nas.proxy.recipe import ALONE, ONE_PARENT, RECIPE
 from nas.proxy.zero_cost import sign_codes, synflow
 from nas.search.pareto import pareto
 

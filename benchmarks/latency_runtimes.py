@@ -13,8 +13,8 @@ import numpy as np
 from fastvit import PRESETS
 from nas.errors import Failure
 from nas.latency import devices, measure
-from nas.latency.measurement import Measurement
 from nas.latency.network import Network
+from nas.runs.measurement import Measurement
 from space import SearchSpace
 
 

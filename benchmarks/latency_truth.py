@@ -134,8 +134,8 @@ def job(figures: Figures, args: argparse.Namespace) -> None:
 def measured_by(run: Path) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]], dict[str, Any]]:
     """A run's front, every session of every network that was measured more than once or is on the front (by
     configuration key), and those networks' configurations."""
-    from nas.latency.measurement import Measurement
     from nas.latency.pool import distinct
+    from nas.runs.measurement import Measurement
     from nas.runs.run import Run
     from nas.search.confirmation import LATENCY_ATTR
 
@@ -144,7 +144,7 @@ def measured_by(run: Path) -> tuple[list[dict[str, Any]], dict[str, list[dict[st
     points = [*front["points"], *(point for point in front["anchors"] if point["config"])]
     configs = {point["config_key"]: point["config"] for point in points}
     sessions: dict[str, list[Any]] = {}
-    for record in opened.all_records():
+    for record in opened.trials():
         if record.origin == "measured" and record.config_key in configs and record.latency:
             sessions.setdefault(record.config_key, []).append(Measurement.from_dict(dict(record.latency)))
     for key, more in opened.attrs().get(LATENCY_ATTR, {}).items():
@@ -215,7 +215,7 @@ def report(figures: Figures) -> None:
 def _cost(path: Path, busy: int) -> None:
     from nas.runs.run import Run
 
-    records = Run.open(path).all_records()
+    records = Run.open(path).trials()
     seconds = [r.cost_s["latency"] for r in records if r.cost_s.get("latency") and r.origin == "measured"]
     paused = sum(r.cost_s.get("paused", 0.0) for r in records)
     trained = sum(r.cost_s.get("proxy", 0.0) for r in records)

@@ -11,7 +11,7 @@ from fastvit import FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import lean_rows
 from nas.estimate.surrogate import bench_evidence, encode, size_features
-from nas.proxy import RECIPE, RUNGS
+from nas.proxy.recipe import RECIPE, RUNGS
 
 STEPS = RUNGS[-1]
 MEASURE_S = 1.5  # a measurement, converting included

@@ -23,7 +23,7 @@ from nas.data import Task, load_task
 from nas.estimate.surrogate import Surrogate, encode, shipped_evidence, size_features
 from nas.files import cache_folder
 from nas.latency.predictor import Predictor, Setting
-from nas.proxy import ALONE, RUNGS
+from nas.proxy.recipe import ALONE, RUNGS
 from nas.proxy.train import Trainer
 from space import SearchSpace
 

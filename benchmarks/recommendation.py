@@ -20,15 +20,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fastvit.presets import PRESETS
 from nas.report.recommendation import recommend
-from nas.runs.run import TrialRecord
+from nas.runs.run import Trial
 
 BUDGET_MS = 2.0
 
 
-def trial(number: int, ms: float, score: float, sd: float) -> TrialRecord:
+def trial(number: int, ms: float, score: float, sd: float) -> Trial:
     latency = {"origin": "measured", "latency_ms": ms, "ci_low_ms": 0.99 * ms, "ci_high_ms": 1.01 * ms}
     found = {"score": score, "score_sd": sd, "runs": [], "latency_before": latency}
-    return TrialRecord(trial=number, outcome="complete", config=PRESETS["t8"].to_dict(), latency=latency, score=score,
+    return Trial(trial=number, outcome="complete", config=PRESETS["t8"].to_dict(), latency=latency, score=score,
                        score_sd=sd, confirmed=found)
 
 

@@ -16,7 +16,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -26,11 +26,12 @@ from objectives import MEASURE_S, RUNGS, STEPS, Objective, Step, latency_ms, sec
 from fastvit import FastViTConfig
 from nas.data import load_task
 from nas.estimate.surrogate import Evidence, shipped_evidence
-from nas.runs.run import TrialRecord
+from nas.runs.measurement import Measurement, Origin
+from nas.runs.trial import Outcome, Rung, Trial, with_rung
 from nas.search.early_stopping import dominated
 from nas.search.pareto import hypervolume, pareto
 from nas.search.proposer import Proposer
-from nas.workers.worker import sampler
+from nas.workers.chooser import sampler
 from space import SearchSpace
 
 SPACE = SearchSpace.load("default")
@@ -49,24 +50,22 @@ def predict(configs: Sequence[FastViTConfig]) -> np.ndarray:
 def ours(objective: Objective, trials: int, budget_ms: float, seed: int, *, rungs: bool = True, warm: bool = True,
          prior: Sequence[Evidence] = ()) -> list[Step]:
     rng = np.random.default_rng(seed)
-    proposer, records, found = Proposer(SPACE, STEPS, budget_ms, rng, prior=prior), [], []
+    proposer, found = Proposer(SPACE, STEPS, budget_ms, rng, prior=prior), []
+    trials_so_far: list[Trial] = []
     if not warm:
         proposer.warm_start = proposer.random  # type: ignore[method-assign]
     for number in range(trials):
-        config = proposer.next(records, predict)
+        config = proposer.next(trials_so_far, predict)
         assert config is not None
-        record: dict[str, Any] = {
-            "trial": number, "config": config.to_dict(), "config_key": config.key(), "scores": [],
-            "latency": {"latency_ms": latency_ms(config), "origin": "measured"}}
+        ms = latency_ms(config)
+        trial = Trial(number, config=config, latency=Measurement(
+            "", config.key(), "a formula", Origin.MEASURED, 64, ms, ms, ms))
         for steps in RUNGS if rungs else (STEPS,):
             value = objective.noisy(config, rng, steps)
-            record |= {"score": value, "scores": [*record["scores"], {"step": steps, "score": value}]}
-            now = TrialRecord(**record)
-            if steps < STEPS and dominated(config, value, steps, latency_ms(config), [*records, now],
-                                           proposer.surrogate, prior):
+            trial = replace(with_rung(trial, Rung(steps, value)), score=value)
+            if steps < STEPS and dominated(trial, trials_so_far, proposer.surrogate, prior):
                 break
-        outcome = "complete" if steps == STEPS else "stopped_early"
-        records.append(TrialRecord(**record | {"outcome": outcome}))
+        trials_so_far.append(replace(trial, outcome=Outcome.COMPLETE if steps == STEPS else Outcome.STOPPED_EARLY))
         found.append(Step(config, steps == STEPS, MEASURE_S + seconds(config, steps)))
     return found
 
@@ -101,8 +100,8 @@ def search(name: str, objective: Objective, trials: int, budget_ms: float, seed:
 
 
 def reached(configs: Sequence[FastViTConfig], objective: Objective, budget_ms: float, floor: float) -> float:
-    return hypervolume([latency_ms(c) for c in configs], [objective.score(c) for c in configs], budget_ms=budget_ms,
-                       score_floor=floor)
+    return hypervolume([latency_ms(c) for c in configs], [objective.score(c) - floor for c in configs],
+                       budget_ms=budget_ms)
 
 
 def best_known(objective: Objective, budget_ms: float, floor: float) -> float:

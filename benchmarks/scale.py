@@ -28,6 +28,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,14 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from optuna.trial import TrialState, create_trial  # noqa: E402
+
+from nas.runs.measurement import Measurement, Origin  # noqa: E402
+from nas.runs.meta import RunMeta, SpaceSource  # noqa: E402
 from nas.runs.run import Run  # noqa: E402
+from nas.runs.studies import begin  # noqa: E402
+from nas.runs.trial import Outcome, Rung, Trial, with_rung  # noqa: E402
+from nas.search.confirmed import search_trials  # noqa: E402
 from space import SearchSpace  # noqa: E402
 from tests.nas import services  # noqa: E402
 
@@ -44,23 +52,25 @@ SPACE = SearchSpace.load("default")
 PROCESSES = 8
 CONNECT_S = 90.0
 LAST_TRIAL_S = 30.0  # a trial that began in time may end so much later
-RECORD = {"outcome": "running", "params_m": 3.2, "gmacs": 0.05, "seed": 0,
-          "latency": {"latency_ms": 1.0, "ci_low_ms": 0.9, "ci_high_ms": 1.1, "origin": "measured",
-                      "samples": {"trial_ms": [1.01] * 60, "reference_ms": [1.02] * 60}}}
-RUNG = {"step": 60, "score": 0.5, "score_sd": 0.01, "seconds": 3.0}
+LATENCY = Measurement("", "", "a device", Origin.MEASURED, 64, 1.0, 0.9, 1.1,
+                      samples={"trial_ms": [1.01] * 60, "reference_ms": [1.02] * 60})
 
 
 def one_trial(run: Run, rng: np.random.Generator, name: str) -> None:
     """Everything that nas/workers/worker.py asks of the storage for one trial."""
     config = SPACE.sample(rng)
     run.told_to_stop()
-    run.records()
-    record: dict[str, Any] = RECORD | {"worker": name, "config": config.to_dict(), "config_key": config.key()}
-    trial = SPACE.begin(run.study, config, {"config": config.to_dict(), "record": record}, params=not run.shared)
-    run.records()
-    for rungs in range(3):
-        trial.set_user_attr("record", record | {"scores": [RUNG] * rungs})
-    trial.set_user_attr("record", record | {"outcome": "complete", "score": 0.5, "curve": [[1, 0.5]] * 240})
+    search_trials(run)
+    found = Trial(0, worker=name, config=config, params_m=3.2, gmacs=0.05, seed=0, latency=LATENCY)
+    attrs = {"record": found.to_record()}
+    trial = begin(run.study, create_trial(state=TrialState.RUNNING, user_attrs=attrs) if run.meta.shared
+                  else SPACE.trial(config, TrialState.RUNNING, attrs))
+    search_trials(run)
+    for step in (30, 60, 120):
+        found = with_rung(found, Rung(step, 0.5, 0.01, 3.0))
+        trial.set_user_attr("record", found.to_record())
+    ended = replace(found, outcome=Outcome.COMPLETE, score=0.5, curve=((1, 0.5),) * 240)
+    trial.set_user_attr("record", ended.to_record())
     trial.set_constraint("latency_ms", -1.0)
     run.study.tell(trial, [1.0, 0.5])
 
@@ -168,9 +178,9 @@ def _lines(children: list[subprocess.Popen[str]], limit_s: float) -> list[str]:
 
 
 def new_run(folder: Path, name: str, url: str | None) -> Run:
-    run = Run.create(folder / name, {
-        "budget_ms": 2.0, "device": "onnxruntime", "resolution": 64, "task": "digits", "num_classes": 10, "seed": 0,
-        "steps": 240, "sampler": "random", "space": {"name": SPACE.name, "toml": SPACE.source}}, url)
+    run = Run.create(folder / name, RunMeta(
+        id=name, budget_ms=2.0, device="onnxruntime", resolution=64, task="digits", num_classes=10, steps=240,
+        sampler="random", space=SpaceSource(SPACE.name, SPACE.source)), url)
     run.create_study()
     return run
 
@@ -213,10 +223,11 @@ def overhead(trials: int) -> None:
         marks: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
             run = begin(Path(folder) / "run", 0)
-            run.update(sampler=sampler, trial_limit=trials)
+            run.meta = replace(run.meta, sampler=sampler)
+            run.update(trial_limit=trials)
             worker = Worker(run, "one", Clocked(run, measure_s=0, rung_s=0))
             worker.loop()
-            records = [r for r in run.records() if not r.preset]
+            records = [r for r in search_trials(run) if not r.preset]
             cpu_ms = 1e3 * np.diff([*marks, time.process_time()])[-len(records):]
             for low in range(0, trials, 50):
                 part = slice(low, low + 50)

@@ -24,8 +24,8 @@ from safetensors.torch import save_file
 
 from fastvit import PRESETS, FastViT
 from nas.export.variant import MEAN, STD
+from nas.recipe import Recipe
 from nas.train.loop import Job, Loop
-from nas.train.recipe import Recipe
 
 
 def pictures(folder: Path, count: int, side: int) -> None:

@@ -25,9 +25,9 @@ from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import EDGES, bench_configs, read_bench
 from nas.data import Task, load_task
-from nas.proxy import ALONE, RECIPE
 from nas.proxy.net import ProxyNet, proxy_config
 from nas.proxy.parent import SEEDS, STEPS, Parent
+from nas.proxy.recipe import ALONE, RECIPE
 from nas.proxy.train import BATCH, LEARNING_RATE, Trainer
 from space import SearchSpace
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
-from nas.runs.run import TrialRecord
+from nas.runs.run import Trial
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Column:
 
     label: str
     config: FastViTConfig
-    record: TrialRecord | None = None
+    record: Trial | None = None
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ def _show(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _latency(record: TrialRecord | None) -> str:
-    if record is None or record.latency is None or record.latency_ms is None:
+def _latency(record: Trial | None) -> str:
+    if record is None or record.latency_ms is None:
         return MISSING
-    if record.origin != "measured":
+    if record.latency is None or record.origin != "measured":
         return f"{record.latency_ms:.3f} ms, predicted"
-    return f"{record.latency_ms:.3f} ms [{record.latency['ci_low_ms']:.3f}, {record.latency['ci_high_ms']:.3f}]"
+    return f"{record.latency_ms:.3f} ms [{record.latency.ci_low_ms:.3f}, {record.latency.ci_high_ms:.3f}]"
 
 
-def _score(record: TrialRecord | None) -> str:
-    score, sd, _ = record.estimate if record is not None else (None, None, None)
-    return MISSING if score is None else f"{score:.3f}" + (f" ± {sd:.3f}" if sd else "")
+def _score(record: Trial | None) -> str:
+    shown = record.estimate if record is not None else None
+    return MISSING if shown is None else f"{shown.value:.3f}" + (f" ± {shown.sd:.3f}" if shown.sd else "")
 
 
 def figures(columns: Sequence[Column], resolution: int, classes: int) -> list[Row]:
@@ -88,18 +88,17 @@ def verdict(one: Column, base: Column) -> str:
         return f"{one.label} and {base.label} were not both measured in this run."
     words = []
     a, b = one.record.latency, base.record.latency
-    if a and b and a.get("origin") == b.get("origin") == "measured":
-        change = a["latency_ms"] - b["latency_ms"]
-        apart = a["ci_low_ms"] > b["ci_high_ms"] or a["ci_high_ms"] < b["ci_low_ms"]
+    if a and b and a.origin == b.origin == "measured":
+        change = a.latency_ms - b.latency_ms
+        apart = a.ci_low_ms > b.ci_high_ms or a.ci_high_ms < b.ci_low_ms
         words.append(f"{abs(change):.3f} ms {'slower' if change > 0 else 'faster'} "
-                     f"({100 * change / b['latency_ms']:+.1f} %; the intervals {'are apart' if apart else 'overlap'})")
-    score, sd, _ = one.record.estimate
-    other, other_sd, _ = base.record.estimate
+                     f"({100 * change / b.latency_ms:+.1f} %; the intervals {'are apart' if apart else 'overlap'})")
+    score, other = one.record.estimate, base.record.estimate
     if score is not None and other is not None and one.record.outcome == base.record.outcome == "complete":
-        error = math.hypot(sd or 0.0, other_sd or 0.0)
-        beyond = "" if not error else (", beyond two standard deviations" if abs(score - other) > 2 * error
+        error = math.hypot(score.sd or 0.0, other.sd or 0.0)
+        beyond = "" if not error else (", beyond two standard deviations" if abs(score.value - other.value) > 2 * error
                                        else ", within two standard deviations")
-        words.append(f"score {score - other:+.3f}" + (f" ± {error:.3f}" if error else "") + beyond)
+        words.append(f"score {score.value - other.value:+.3f}" + (f" ± {error:.3f}" if error else "") + beyond)
     if not words:
         return f"{one.label} and {base.label} have no measured figure in common."
     return f"{one.label} against {base.label}: {'; '.join(words)}."

@@ -13,6 +13,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,12 @@ import numpy as np
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from fastvit.presets import PRESETS
+from nas.runs.budget import is_over_budget
+from nas.runs.measurement import Measurement, Origin
+from nas.runs.meta import RunMeta, RunState, SpaceSource
 from nas.runs.run import Run
+from nas.runs.trial import Outcome, Request, Rung, ScoreOrigin, Trial
+from nas.search.confirmed import search_trials
 from space import SearchSpace
 
 if TYPE_CHECKING:
@@ -48,54 +54,51 @@ def quality(config: FastViTConfig) -> float:
     return 0.18 + 0.52 * (1 - math.exp(-1.1 * size)) + shape
 
 
-def measurement(config: FastViTConfig, rng: np.random.Generator, resolution: int = RESOLUTION) -> dict[str, Any]:
+def measurement(config: FastViTConfig, rng: np.random.Generator, resolution: int = RESOLUTION) -> Measurement:
     """What nas.latency would have recorded, its samples included."""
     true, rounds = latency_ms(config, resolution), int(rng.integers(12, 45))
     waited = np.where(rng.random(rounds) < 0.1, rng.uniform(0.02, 0.5, rounds), 0.0)
     trial = true * (1 + np.abs(rng.normal(0, 0.02, rounds)) + 0.2 * waited)
     value = float(np.quantile(trial[waited == 0], 0.35))
     half = value * float(rng.uniform(0.025, 0.04))
-    return {"name": config.key(), "config_key": config.key(), "device": "synthetic", "origin": "measured",
-            "resolution": resolution, "latency_ms": value, "ci_low_ms": value - half, "ci_high_ms": value + half,
-            "batch": 1, "threads": 1, "precision": "fp32", "protocol": "warm-1", "runtime": "a formula",
-            "flags": [], "reference_ms": 1.5, "others": 0.02,
-            "samples": {"trial_ms": trial.round(4).tolist(), "waited": waited.round(3).tolist()},
-            "measured_at": EPOCH.isoformat(), "seconds": 1.0}
+    return Measurement(
+        config.key(), config.key(), "synthetic", Origin.MEASURED, resolution, value, value - half, value + half,
+        protocol="warm-1", runtime="a formula", reference_ms=1.5, others=0.02, measured_at=EPOCH.isoformat(),
+        seconds=1.0, samples={"trial_ms": trial.round(4).tolist(), "waited": waited.round(3).tolist()})
 
 
 def evaluate(config: FastViTConfig, budget_ms: float, rng: np.random.Generator, *, anchor: bool = False,
-             fails: bool = False) -> dict[str, Any]:
-    """A trial's record as a worker writes it, with most of the hopeless stopped early."""
+             fails: bool = False) -> Trial:
+    """A trial as a worker records it, with most of those that cannot win stopped early."""
     size = cost(config, RESOLUTION, num_classes=CLASSES)
-    record: dict[str, Any] = {"worker": "demo", "outcome": "running", "config": config.to_dict(),
-                              "config_key": config.key(), "params_m": size.params_m, "gmacs": size.gmacs}
+    begun = Trial(0, worker="demo", config=config, params_m=size.params_m, gmacs=size.gmacs)
     guess = latency_ms(config)
     if not anchor and guess > 1.3 * budget_ms:
-        predicted = {"origin": "predicted", "latency_ms": guess, "by": "size law", "device": "synthetic"}
-        return record | {"outcome": "over_budget", "reason": f"predicted at {guess:.2f} ms", "latency": predicted,
-                         "cost_s": {"overhead": 0.0}}
+        return replace(begun, outcome=Outcome.OVER_BUDGET, reason=f"predicted at {guess:.2f} ms", predicted_ms=guess,
+                       cost_s={"overhead": 0.0})
     if fails:
-        return record | {"outcome": "failed", "reason": "Failure: the loss became NaN at step 12",
-                         "traceback": "Traceback (most recent call last):\n  <made up by the demo>\n",
-                         "cost_s": {"latency": 1.0, "overhead": 0.1}}
+        return replace(begun, outcome=Outcome.FAILED, reason="Failure: the loss became NaN at step 12",
+                       traceback="Traceback (most recent call last):\n  <made up by the demo>\n",
+                       cost_s={"latency": 1.0, "overhead": 0.1})
     found = measurement(config, rng)
-    record |= {"latency": found, "cost_s": {"latency": 1.0, "overhead": 0.05}}
-    if not anchor and found["ci_low_ms"] > budget_ms:
-        return record | {"outcome": "over_budget", "reason": f"measured at {found['latency_ms']:.3f} ms"}
+    measured = replace(begun, latency=found, cost_s={"latency": 1.0, "overhead": 0.05})
+    if not anchor and is_over_budget(found.ci_low_ms, budget_ms):
+        return replace(measured, outcome=Outcome.OVER_BUDGET, reason=f"measured at {found.latency_ms:.3f} ms")
     final = float(np.clip(quality(config) + rng.normal(0, 0.012), 0.02, 0.98))
-    rungs = [STEPS // 4, STEPS // 2, STEPS]
+    steps = [STEPS // 4, STEPS // 2, STEPS]
     stopped = not anchor and final < 0.62 and rng.random() < 0.8
     if stopped:
-        rungs = rungs[: int(rng.integers(1, 3))]
-    scores = [{"step": step, "score": round(final * (1 - 0.6 * math.exp(-3 * step / STEPS)) + rng.normal(0, 0.005), 4)
-               if step < STEPS else final, "seconds": 0.11 * step} for step in rungs]
-    curve = [[step, round(0.5 + 2.3 * math.exp(-2.2 * final * step / STEPS) + float(rng.normal(0, 0.03)), 4)]
-             for step in range(1, rungs[-1] + 1, 2)]
-    record["cost_s"]["proxy"] = 0.11 * rungs[-1]
-    record |= {"scores": scores, "curve": curve, "score_sd": 0.012, "score": scores[-1]["score"]}
+        steps = steps[: int(rng.integers(1, 3))]
+    rungs = tuple(Rung(step, round(final * (1 - 0.6 * math.exp(-3 * step / STEPS)) + rng.normal(0, 0.005), 4)
+                       if step < STEPS else final, seconds=0.11 * step) for step in steps)
+    curve = tuple((step, round(0.5 + 2.3 * math.exp(-2.2 * final * step / STEPS) + float(rng.normal(0, 0.03)), 4))
+                  for step in range(1, steps[-1] + 1, 2))
+    scored = replace(measured, scores=rungs, curve=curve, score_sd=0.012, score=rungs[-1].score,
+                     cost_s=measured.cost_s | {"proxy": 0.11 * steps[-1]})
     if stopped:
-        return record | {"outcome": "stopped_early", "reason": f"hopeless at step {rungs[-1]}: far below the front"}
-    return record | {"outcome": "complete", "score": final, "score_origin": "trained"}
+        return replace(scored, outcome=Outcome.STOPPED_EARLY,
+                       reason=f"hopeless at step {steps[-1]}: far below the front")
+    return replace(scored, outcome=Outcome.COMPLETE, score=final, score_origin=ScoreOrigin.TRAINED)
 
 
 def configurations(space: SearchSpace, trials: int, budget_ms: float, rng: np.random.Generator
@@ -143,7 +146,7 @@ def _backend() -> tuple[optuna.storages.journal.BaseJournalBackend, list[dict[st
     return kept, kept.logs
 
 
-def make(path: Path, trials: int = 60, *, budget_ms: float = 1.5, seed: int = 0, state: str = "finished",
+def make(path: Path, trials: int = 60, *, budget_ms: float = 1.5, seed: int = 0, state: RunState = RunState.FINISHED,
          finalists: int = 8) -> Run:
     """Make a demo run in the new folder `path`, operation by operation as a worker would.
 
@@ -155,14 +158,14 @@ def make(path: Path, trials: int = 60, *, budget_ms: float = 1.5, seed: int = 0,
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space, rng = SearchSpace.load("default"), np.random.default_rng(seed)
-    run = Run.create(path, {
-        "synthetic": True, "budget_ms": budget_ms, "device": "synthetic", "origin": "measured",
-        "resolution": RESOLUTION, "task": "synthetic", "task_fingerprint": "synthetic", "num_classes": CLASSES,
-        "space": {"name": space.name, "toml": space.source}, "seed": seed, "steps": STEPS, "storage": "journal",
-        "versions": {"optuna": optuna.__version__}, "created": EPOCH.isoformat(), "state": state,
-        "elapsed_s": 8.0 * (trials + 7)})
+    run = Run.create(path, RunMeta(
+        id="", synthetic=True, budget_ms=budget_ms, device="synthetic", resolution=RESOLUTION, task="synthetic",
+        task_fingerprint="synthetic", num_classes=CLASSES, space=SpaceSource(space.name, space.source), seed=seed,
+        steps=STEPS, versions={"optuna": optuna.__version__}))
+    run.meta = replace(run.meta, created=EPOCH.isoformat())
+    run.update(state=state, elapsed_s=8.0 * (trials + 7))
     backend, logs = _backend()
-    study = optuna.create_study(study_name=run.meta["id"], storage=JournalStorage(backend),
+    study = optuna.create_study(study_name=run.meta.id, storage=JournalStorage(backend),
                                 directions=["minimize", "maximize"])
     clock = EPOCH
     for number, (preset, config) in enumerate(configurations(space, trials, budget_ms, rng)):
@@ -177,38 +180,45 @@ def make(path: Path, trials: int = 60, *, budget_ms: float = 1.5, seed: int = 0,
     if trials and finalists:
         confirm(run, space, finalists, rng)
     if trials:
-        run.update(trials_told=len(run.all_records()))
+        run.update(trials_told=len(run.trials()))
     return run
 
 
 def confirm(run: Run, space: SearchSpace, count: int, rng: np.random.Generator) -> None:
     """What confirming does at the end of a search: more seeds for the finalists, latencies measured again."""
-    from nas.search import confirmation
+    from nas.runs.studies import waiting_trials
+    from nas.search.confirmation import enqueue, finalists
+    from nas.search.confirmed import LATENCY_ATTR
 
-    chosen = confirmation.finalists(run.records(), run.meta["budget_ms"], count)
-    confirmation.enqueue(run, chosen)
-    for _ in confirmation.waiting_trials(run):
+    chosen = finalists(search_trials(run), run.meta.budget_ms, count)
+    enqueue(run, chosen)
+    for _ in waiting_trials(run.study):
         trial = run.study.ask()
         config = FastViTConfig.from_dict(trial.user_attrs["config"])
-        record = evaluate(config, run.meta["budget_ms"], rng, anchor=True)
-        trial.set_user_attr("record", record)
-        run.study.tell(trial, [record["latency"]["latency_ms"], record["score"]])
-    run.study.set_user_attr(confirmation.LATENCY_ATTR, {
-        r.config_key: [measurement(FastViTConfig.from_dict(r.config or {}), rng)] for r in chosen})
+        _tell(run.study, trial, evaluate(config, run.meta.budget_ms, rng, anchor=True))
+    run.study.set_user_attr(LATENCY_ATTR, {
+        t.config_key: [measurement(t.architecture, rng).to_dict()] for t in chosen})
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, found: Trial) -> None:
+    from optuna.trial import TrialState
+
+    trial.set_user_attr("record", found.to_record())
+    if found.outcome == Outcome.COMPLETE and found.score is not None and found.latency_ms is not None:
+        study.tell(trial, [found.latency_ms, found.score])
+    else:
+        study.tell(trial, state=TrialState.FAIL if found.outcome == Outcome.FAILED else TrialState.PRUNED)
 
 
 def foreign(study: optuna.Study, ms: float, rng: np.random.Generator) -> None:
     """An anchor from timm: measured like the others, without a configuration and without a score."""
-    from optuna.trial import TrialState
-
-    study.enqueue_trial({}, user_attrs={"anchor": "timm:repvit_m0_9"})
-    trial = study.ask()
-    found = measurement(PRESETS["t8"], rng) | {"name": "timm:repvit_m0_9", "config_key": "timm:repvit_m0_9"}
-    for key in ("latency_ms", "ci_low_ms", "ci_high_ms"):
-        found[key] *= ms
-    trial.set_user_attr("record", {"worker": "demo", "outcome": "complete", "anchor": "timm:repvit_m0_9",
-                                   "latency": found, "params_m": 5.5, "gmacs": 0.068, "cost_s": {"latency": 1.0}})
-    study.tell(trial, state=TrialState.PRUNED)
+    name = "timm:repvit_m0_9"
+    study.enqueue_trial({}, user_attrs=Request(anchor=name).to_attrs())
+    found = measurement(PRESETS["t8"], rng)
+    found = replace(found, name=name, config_key=name, latency_ms=ms * found.latency_ms, ci_low_ms=ms * found.ci_low_ms,
+                    ci_high_ms=ms * found.ci_high_ms)
+    _tell(study, study.ask(), Trial(0, Outcome.COMPLETE, worker="demo", latency=found, params_m=5.5, gmacs=0.068,
+                                    cost_s={"latency": 1.0}))
 
 
 def _at(logs: list[dict[str, Any]], clock: datetime.datetime) -> None:
@@ -225,17 +235,11 @@ def _at(logs: list[dict[str, Any]], clock: datetime.datetime) -> None:
 def add(study: optuna.Study, space: SearchSpace, config: FastViTConfig, budget_ms: float, rng: np.random.Generator,
         *, preset: str | None = None, fails: bool = False) -> None:
     """One more trial, asked for and told as nas.workers.worker does."""
-    from optuna.trial import TrialState
-
-    study.enqueue_trial(space.encode(config), user_attrs={"preset": preset} if preset else None)
+    study.enqueue_trial(space.encode(config), user_attrs=Request(preset=preset).to_attrs())
     trial = study.ask()
     space.suggest(trial)
-    record = evaluate(config, budget_ms, rng, anchor=preset is not None, fails=fails)
-    trial.set_user_attr("record", record)
-    if record["outcome"] == "complete":
-        study.tell(trial, [record["latency"]["latency_ms"], record["score"]])
-    else:
-        study.tell(trial, state=TrialState.FAIL if record["outcome"] == "failed" else TrialState.PRUNED)
+    _tell(study, trial, evaluate(config, budget_ms, rng, anchor=preset is not None, fails=fails))
+
 
 
 if __name__ == "__main__":

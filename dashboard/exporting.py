@@ -17,9 +17,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dashboard.process import environment
 from dashboard.state import inside
 from fastvit.presets import PRESETS
-from nas.commands.dashboard import environment
 from nas.export.variant import RANDOM_WEIGHTS
 
 NAME = re.compile(r"[a-z][a-z0-9_]{2,40}")

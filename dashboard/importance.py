@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastvit.config import FastViTConfig
-from nas.runs.run import TrialRecord
+from nas.runs.run import Trial
 from space import SearchSpace
 
 AT_LEAST, AT_MOST, FOLDS, REPEATS, SEED = 20, 1500, 5, 5, 0
@@ -39,15 +39,15 @@ class Importance:
     trials: int
 
 
-def usable(records: Sequence[TrialRecord], space: SearchSpace) -> tuple[list[TrialRecord], np.ndarray]:
+def usable(records: Sequence[Trial], space: SearchSpace) -> tuple[list[Trial], np.ndarray]:
     """Complete, measured trials inside of the space, each configuration once, the latest first; and their features."""
-    kept: dict[str, tuple[TrialRecord, np.ndarray]] = {}
+    kept: dict[str, tuple[Trial, np.ndarray]] = {}
     for record in reversed(records):
         if (record.outcome != "complete" or record.score is None or record.origin != "measured" or not record.config
                 or record.config_key is None or record.config_key in kept):
             continue
         try:
-            kept[record.config_key] = record, space.features(FastViTConfig.from_dict(record.config))
+            kept[record.config_key] = record, space.features(record.config)
         except ValueError:
             continue
         if len(kept) == AT_MOST:
@@ -55,9 +55,9 @@ def usable(records: Sequence[TrialRecord], space: SearchSpace) -> tuple[list[Tri
     return [record for record, _ in kept.values()], np.array([row for _, row in kept.values()])
 
 
-def target_values(records: Sequence[TrialRecord], target: str) -> np.ndarray:
+def target_values(records: Sequence[Trial], target: str) -> np.ndarray:
     """What is explained: higher is better for every target."""
-    score = np.array([record.estimate[0] for record in records], float)
+    score = np.array([record.estimate.value if record.estimate else np.nan for record in records], float)
     log_ms = np.log([record.latency_ms or np.nan for record in records])
     if target == "latency":
         return -log_ms
@@ -67,7 +67,7 @@ def target_values(records: Sequence[TrialRecord], target: str) -> np.ndarray:
     return score - np.polynomial.Polynomial.fit(log_ms, score, 2)(log_ms)
 
 
-def importance(records: Sequence[TrialRecord], space: SearchSpace, target: str) -> Importance | None:
+def importance(records: Sequence[Trial], space: SearchSpace, target: str) -> Importance | None:
     """None when fewer than AT_LEAST different configurations are complete."""
     from scipy.stats import ConstantInputWarning, spearmanr
     from sklearn.ensemble import GradientBoostingRegressor
@@ -123,11 +123,11 @@ def places(space: SearchSpace) -> dict[str, tuple[str, int]]:
     return dict(zip(space.feature_names, varied, strict=True))
 
 
-def value_of(config: dict[str, Any], field: str, index: int) -> Any:
-    """One choice of a recorded configuration; a kernel that attention ignores is None."""
-    if field == "mixer_kernels" and config["mixers"][index] == "attention":
+def value_of(config: FastViTConfig, field: str, index: int) -> Any:
+    """One choice of a configuration; a kernel that attention ignores is None."""
+    if field == "mixer_kernels" and config.mixers[index] == "attention":
         return None
-    return config[field][index]
+    return getattr(config, field)[index]
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from fastvit.config import FastViTConfig
-from fastvit.presets import PRESETS
 from nas.errors import Failure, UsageError
 from nas.runs.marks import Mark, read_marks
-from nas.runs.run import OUTCOMES, Run, TrialRecord
+from nas.runs.run import Outcome, Run, RunMeta, RunProgress, RunState, Trial
+from nas.runs.trial import from_attrs
 from nas.runs.whole import missing
-from nas.search.confirmation import POSTERIOR_ATTR
+from nas.search.confirmed import POSTERIOR_ATTR, search_trials
 from space import SearchSpace
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def waiting(run: Run) -> list[Waiting]:
     """The queue of a run, in the order in which workers take it."""
     from optuna.trial import TrialState
 
-    space = SearchSpace.from_toml(run.meta["space"]["toml"])
+    space = SearchSpace.from_toml(run.meta.space.toml)
     found = []
     for trial in run.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         attrs, params = trial.user_attrs, trial.system_attrs.get("fixed_params") or {}
@@ -108,10 +108,11 @@ class Snapshot:
 
     name: str
     path: Path
-    meta: dict[str, Any]
-    state: str
+    meta: RunMeta
+    progress: RunProgress
+    state: RunState
     size: int
-    records: list[TrialRecord]
+    records: list[Trial]
     frame: pd.DataFrame
     place: dict[int, tuple[int, int]] = field(default_factory=dict)
     missing: str | None = None  # what is lost of its journal, in a sentence
@@ -119,7 +120,7 @@ class Snapshot:
     marks: dict[int, Mark] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)  # what the search left of its posterior
 
-    def whole(self, record: TrialRecord) -> TrialRecord:
+    def whole(self, record: Trial) -> Trial:
         """The record with what `AppendedOnly` left in the file: its latency samples and its loss curve."""
         if record.trial not in self.place:
             return record
@@ -127,28 +128,27 @@ class Snapshot:
         with (self.path / "journal.log").open("rb") as file:
             file.seek(offset)
             try:
-                found = json.loads(file.read(length))["user_attr"]["record"]
-            except (ValueError, KeyError, TypeError):
+                whole = from_attrs(record.trial, json.loads(file.read(length))["user_attr"])
+            except (ValueError, KeyError, TypeError, RecursionError):
                 return record  # the journal was replaced meanwhile
-        if found.get("config_key") != record.config_key:
+        if whole.config_key != record.config_key:
             return record
-        latency = record.latency if record.confirmed else found.get("latency")  # confirmed: measured once more
-        return replace(record, latency=latency, curve=found.get("curve", []))
+        latency = record.latency if record.confirmed else whole.latency  # confirmed: measured once more
+        return replace(record, latency=latency or record.latency, curve=whole.curve)
 
     @cached_property
-    def by_trial(self) -> dict[int, TrialRecord]:
+    def by_trial(self) -> dict[int, Trial]:
         return {record.trial: record for record in self.records}
 
     @property
     def budgets(self) -> list[float]:
         """The budgets that the run serves, in ascending order; the largest is its `budget_ms`."""
-        return sorted({float(budget) for budget in self.meta.get("budgets") or [self.meta["budget_ms"]]
-                       if isinstance(budget, (int, float))})
+        return sorted(set(self.meta.budgets))
 
     @property
     def version(self) -> str:
         """Changes whenever anything shown of the run may have changed."""
-        return f"{self.name}/{self.size}/{self.state}/{self.meta.get('budget_ms')}"
+        return f"{self.name}/{self.size}/{self.state}/{self.meta.budget_ms}"
 
 
 @dataclass
@@ -173,7 +173,7 @@ class Reader:
         with self.lock:
             fresh = Run.open(self.path)
             try:
-                if fresh.shared:
+                if fresh.meta.shared:
                     size, inode = _progress(self.run or fresh), 0
                 else:
                     stat = fresh.journal.stat()
@@ -183,21 +183,22 @@ class Reader:
             if self.run is None or inode != self.inode or (self.last and size < self.last.size):
                 # A journal that was replaced or cut (resume repairs a damaged last line) is read anew.
                 self.run, self.inode, self.last, self.rows, self.stages = fresh, inode, None, {}, {}
-            self.run.meta = fresh.meta
+            self.run.meta, self.run.progress = fresh.meta, fresh.progress
             state = fresh.state()
             if self.last and self.last.size == size:
-                self.last.meta, self.last.state = fresh.meta, state
+                self.last.meta, self.last.progress, self.last.state = fresh.meta, fresh.progress, state
                 self.last.missing = self._missing(fresh, state)
                 return self.last
             with _kept(size - (self.last.size if self.last else 0)):
                 if self.last is None:
-                    self.journal = AppendedOnly(fresh.journal) if size and not fresh.shared else None
+                    self.journal = AppendedOnly(fresh.journal) if size and not fresh.meta.shared else None
                     if self.journal:
                         self.run.storage = _storage(fresh, self.journal)
-                records = self.run.records() if size else []
+                records = search_trials(self.run) if size else []
                 frame = self._frame(records)
             place = self.journal.place if self.journal else {}
-            self.last = Snapshot(self.path.name, self.path, fresh.meta, state, size, records, frame, place)
+            self.last = Snapshot(self.path.name, self.path, fresh.meta, fresh.progress, state, size, records, frame,
+                                 place)
             self.last.missing = self._missing(fresh, state)
             if size:
                 attrs = self.run.attrs()
@@ -205,26 +206,24 @@ class Reader:
                 self.last.kept = attrs.get(POSTERIOR_ATTR) or {}
             return self.last
 
-    def _missing(self, run: Run, state: str) -> str | None:
-        if state == "running" or run.shared:
+    def _missing(self, run: Run, state: RunState) -> str | None:
+        if state == RunState.RUNNING or run.meta.shared:
             return None
-        every = self.run.all_records() if self.run and self.journal else []
-        return missing(run.meta, state, run.journal, len(every), sum(r.outcome == "running" for r in every))
+        every = self.run.trials() if self.run and self.journal else []
+        return missing(run, state, len(every), sum(t.outcome == Outcome.RUNNING for t in every))
 
-    def _frame(self, records: list[TrialRecord]) -> pd.DataFrame:
-        """The records as rows; those that are none that a search could have written are replaced in place."""
+    def _frame(self, records: list[Trial]) -> pd.DataFrame:
+        """The trials as rows."""
         import pandas as pd
 
-        for index, record in enumerate(records):
+        for record in records:
             # A trial changes while it runs, and once more when it is confirmed or its posterior moves.
             stage = record.outcome, record.posterior, record.confirmed is not None
-            if self.stages.get(record.trial) != stage or record.outcome == "running":
+            if self.stages.get(record.trial) != stage or record.outcome == Outcome.RUNNING:
                 self.stages[record.trial] = stage
-                self.rows[record.trial] = _row(record)
-            if self.rows[record.trial]["reason"] == UNREADABLE:
-                records[index] = _unreadable(record)
+                self.rows[record.trial] = record.row()
         rows = [self.rows[record.trial] for record in records]
-        frame = pd.DataFrame(rows, columns=list(TrialRecord(trial=0).row()))
+        frame = pd.DataFrame(rows, columns=list(Trial(trial=0).row()))
         frame.insert(0, "run", self.path.name)
         return frame
 
@@ -244,31 +243,6 @@ def _kept(size: int) -> Iterator[None]:
         gc.enable()
 
 
-UNREADABLE = "what was recorded of this trial cannot be read"
-
-
-def _unreadable(record: TrialRecord) -> TrialRecord:
-    return TrialRecord(trial=record.trial, outcome="failed", reason=UNREADABLE, started=record.started,
-                       finished=record.finished)
-
-
-def _row(record: TrialRecord) -> dict[str, Any]:
-    """The record as a row, or a failed trial in its place where it is none that a search could have written."""
-    latency = record.latency or {}
-    try:
-        numbers = (*(latency.get(key) for key in ("latency_ms", "ci_low_ms", "ci_high_ms")), record.score,
-                   record.score_sd, record.params_m, record.gmacs)
-        texts = (record.outcome, record.reason, record.preset, record.anchor, latency.get("origin"), record.traceback)
-        if (all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in numbers)
-                and all(text is None or isinstance(text, str) for text in texts)
-                and record.outcome in OUTCOMES and (record.preset is None or record.preset in PRESETS)
-                and (latency.get("origin") != "measured" or None not in numbers[:3])):
-            return record.row()  # reads the configuration, too
-    except (ValueError, TypeError, AttributeError, KeyError):
-        pass
-    return _unreadable(record).row()
-
-
 def _progress(run: Run) -> int:
     """What stands for the journal's size where the trials are in a storage that machines share: it only grows.
 
@@ -276,7 +250,7 @@ def _progress(run: Run) -> int:
         UsageError: the storage was not named (FASTVIT_EXPLORER_STORAGE), or does not answer.
     """
     try:
-        return sum(2 + len(r.scores) - (r.outcome == "running") for r in run.all_records())
+        return sum(2 + len(r.scores) - (r.outcome == "running") for r in run.trials())
     except Failure as error:
         raise UsageError(str(error)) from None
 

@@ -19,39 +19,40 @@ def phase(run: Snapshot, now_s: float) -> str:
     Args:
         now_s: seconds since the epoch.
     """
-    meta, ended = run.meta, [r for r in run.records if r.outcome != "running"]
-    deadline, search = (float(meta.get(key) or math.nan) for key in ("deadline", "search_deadline"))
+    progress, ended = run.progress, [r for r in run.records if r.outcome.is_finished]
+    since = max(0.0, now_s - (progress.updated or now_s))  # the launcher last said how much time is left
+    search_left, left = ((math.nan if said is None else said - since)
+                         for said in (progress.search_seconds_left, progress.seconds_left))
     if not run.records:
         what = ("Nothing is measured yet. First a parent network is trained on these images, once, unless an earlier "
                 "run left it; then the presets are measured and trained, and the search begins")
-    elif meta.get("confirming") == "now":
+    elif progress.confirming == "now":
         what = "Confirming: the points of the front are trained with further seeds and measured side by side"
     elif (presets := sum(r.preset is not None for r in ended)) < len(PRESETS) and not any(
             r.preset is None and r.anchor is None for r in ended):
         what = f"The presets come first: {presets} of {len(PRESETS)} are done"
     else:
         searched = sum(r.counted for r in ended)
-        limit = meta.get("trial_limit")
+        limit = progress.trial_limit
         what = f"Searching: {searched} configurations" + (f" of {limit}" if limit else "") + " are done"
-        if search == search and search > now_s:
-            what += f", {_minutes(search - now_s)} are left for it"
-    if deadline == deadline:
-        left = deadline - now_s
+        if search_left > 0:
+            what += f", {_minutes(search_left)} are left for it"
+    if not math.isnan(left):
         what += f". The run ends in {_minutes(left)}" if left > 0 else ". Its time is up: it ends now"
     return what + "."
 
 
 def plan(run: Snapshot) -> str:
     """What the run was asked to do, in a sentence."""
-    meta = run.meta
-    parts = [f"{meta['workers']} worker{'s' * (meta['workers'] != 1)}"] if isinstance(meta.get("workers"), int) else []
+    meta, progress = run.meta, run.progress
+    parts = [f"{progress.workers} worker{'s' * (progress.workers != 1)}"] if progress.workers else []
     parts.append({"surrogate": "proposals by a surrogate of the score"}.get(
-        str(meta.get("sampler")), f"proposals by {meta.get('sampler', 'a sampler')}"))
-    if isinstance(meta.get("steps"), int):
-        parts.append(f"{meta['steps']} training steps a proxy at most")
-    parts.append("the front is confirmed at the end" if meta.get("confirming") else "no point is confirmed")
-    reach = f" {meta['reach']}." if isinstance(meta.get("reach"), str) else ""
-    return f"Plan: {', '.join(parts)}.{reach}"
+        meta.sampler, f"proposals by {meta.sampler}"))
+    if meta.steps:
+        parts.append(f"{meta.steps} training steps a proxy at most")
+    parts.append("the front is confirmed at the end" if progress.confirming else "no point is confirmed")
+    feasible = f" {progress.feasible}." if progress.feasible else ""
+    return f"Plan: {', '.join(parts)}.{feasible}"
 
 
 def queue_words(run: Snapshot) -> str:

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from nas.commands.dashboard import ADDRESS, command, environment, home
+from dashboard.process import ADDRESS, command, environment, home
 from nas.errors import Failure
 
 PATIENCE_S = 60.0

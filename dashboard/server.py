@@ -28,7 +28,7 @@ def warm() -> None:
     with contextlib.suppress(UsageError):  # the page says what is wrong
         for name in session.first(runs):
             run = snapshot(runs[name])
-            front_figure({name: run.frame}, View(), float(run.meta["budget_ms"])).to_json()
+            front_figure({name: run.frame}, View(), run.meta.budget_ms).to_json()
 
 
 if __name__ == "__main__":

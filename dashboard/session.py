@@ -16,7 +16,7 @@ from fastvit.config import FastViTConfig
 from fastvit.presets import PRESETS
 from nas.errors import UsageError
 from nas.report.recommendation import Limits, Recommendation, recommend
-from nas.runs.run import TrialRecord
+from nas.runs.run import Trial
 
 
 def root() -> Path:
@@ -151,13 +151,13 @@ def chosen() -> list[Snapshot]:
         others = f"Choose one of the {len(known)} runs in" if known else "Runs are looked for in"
         st.info(f"No run is open. {others} {plain(root())}; `python search.py --budget-ms 2` starts one.")
         st.stop()
-    if any(run.meta.get("synthetic") for run in found):
+    if any(run.meta.synthetic for run in found):
         st.caption(":orange-badge[demonstration: every figure comes from a formula]")
     return found
 
 
 def budget(of: Snapshot) -> float:
-    return view().budget_ms or float(of.meta["budget_ms"])
+    return view().budget_ms or of.meta.budget_ms
 
 
 def limits() -> Limits:
@@ -167,8 +167,8 @@ def limits() -> Limits:
 @st.cache_resource(show_spinner=False, max_entries=64)
 def _recommended(version: str, budget_ms: float, asked: Limits, against: str, _run: Snapshot
                  ) -> Recommendation | None:
-    return recommend(_run.records, budget_ms, resolution=int(_run.meta["resolution"]),
-                     num_classes=int(_run.meta.get("num_classes", 1000)), limits=asked, against=against)
+    return recommend(_run.records, budget_ms, resolution=_run.meta.resolution,
+                     num_classes=_run.meta.num_classes, limits=asked, against=against)
 
 
 def recommended(run: Snapshot) -> Recommendation | None:
@@ -191,7 +191,7 @@ def compare(ref: Ref) -> None:
     update(compare=tuple([*kept, ref][-MAX_COMPARED:]))
 
 
-def resolve(ref: Ref, runs: list[Snapshot]) -> tuple[FastViTConfig, TrialRecord | None] | None:
+def resolve(ref: Ref, runs: list[Snapshot]) -> tuple[FastViTConfig, Trial | None] | None:
     """The configuration of a reference and its record; a preset's record is the anchor measured in the first run."""
     if not ref.run:
         anchors = [r for r in runs[0].records if r.preset == ref.name] if runs else []
@@ -200,7 +200,7 @@ def resolve(ref: Ref, runs: list[Snapshot]) -> tuple[FastViTConfig, TrialRecord 
         if run.name == ref.run:
             record = run.by_trial.get(ref.trial if ref.trial is not None else -1)
             if record is not None and record.config is not None:
-                return FastViTConfig.from_dict(record.config), record  # load.py has tried it
+                return record.config, record
     return None
 
 

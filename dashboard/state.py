@@ -16,7 +16,7 @@ from typing import Any
 
 from dashboard.what_if import FIELDS
 from fastvit.presets import PRESETS
-from nas.runs.run import OUTCOMES
+from nas.runs.run import Outcome, RunMeta
 
 # Environment variables through which `search.py dashboard` says what to open.
 ROOT, RUN = "FASTVIT_EXPLORER_ROOT", "FASTVIT_EXPLORER_RUN"
@@ -161,7 +161,7 @@ def from_query(query: Mapping[str, Sequence[str]], runs: Iterable[str]) -> View:
         show=some("show", EXTRAS),
         compare=refs("compare")[:MAX_COMPARED],
         over=one("over", OVER),
-        states=some("states", OUTCOMES),
+        states=some("states", tuple(one.value for one in Outcome)),
         find=last("find")[:MAX_TEXT],
         target=one("target", TARGETS),
         choice=last("choice") if re.fullmatch(r"[a-z_]{1,30}[1-9]", last("choice")) else "",
@@ -212,13 +212,13 @@ def inside(root: Path, *parts: str) -> Path:
     return path
 
 
-def why_not_together(metas: Mapping[str, Mapping[str, Any]]) -> str | None:
+def why_not_together(metas: Mapping[str, RunMeta]) -> str | None:
     """Why runs cannot share one chart, in a sentence; None when they can."""
     first, *others = metas.items()
     for name, meta in others:
         for key, word in (("device", "device"), ("resolution", "resolution"), ("task_fingerprint", "task"),
                           ("steps", "training steps"), ("origin", "origin of latency")):
-            one, other = first[1].get(key), meta.get(key)
+            one, other = getattr(first[1], key), getattr(meta, key)
             if one != other:
                 return (f"{name} cannot share axes with {first[0]}: its {word} is {other}, not {one}. "
                         "Latencies and scores compare only on the same device, resolution, task and training steps.")

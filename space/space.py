@@ -18,7 +18,7 @@ from fastvit.config import MIXERS, STAGES, UNUSED_KERNEL, FastViTConfig
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
+    from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 Choices = tuple[Any, ...]
 
@@ -193,7 +193,7 @@ class SearchSpace:
         """A configuration with every choice drawn uniformly."""
         return self._walk(lambda dimension: dimension.choices[rng.integers(len(dimension.choices))])
 
-    def corners(self) -> tuple[FastViTConfig, FastViTConfig]:
+    def smallest_and_largest(self) -> tuple[FastViTConfig, FastViTConfig]:
         """The configuration with every choice lowest, and the one with every choice highest."""
         low, high = (self._walk(lambda d, end=end: d.choices[end]) for end in (0, -1))  # type: ignore[misc]
         return low, high
@@ -242,27 +242,14 @@ class SearchSpace:
         """
         from optuna.trial import TrialState
 
-        study.add_trial(self._trial(config, TrialState.WAITING, user_attrs))
+        study.add_trial(self.trial(config, TrialState.WAITING, user_attrs))
 
-    def begin(self, study: Study, config: FastViTConfig, user_attrs: dict[str, Any] | None = None, *,
-              params: bool = True) -> Trial:
-        """A running trial of this configuration: one write, and no queue that other workers take it from.
-
-        Args:
-            params: False leaves Optuna's parameters out, which only its own samplers read: a database takes three
-                statements for each of them. `user_attrs` then says what the configuration is.
+    def trial(self, config: FastViTConfig, state: TrialState, user_attrs: dict[str, Any] | None = None) -> FrozenTrial:
+        """A trial of this configuration, its parameters with it, to be added to a study.
 
         Raises:
             ValueError: the configuration is not in the space.
         """
-        import optuna
-
-        running = optuna.trial.TrialState.RUNNING
-        template = (self._trial(config, running, user_attrs) if params else
-                    optuna.trial.create_trial(state=running, user_attrs=user_attrs))
-        return optuna.Trial(study, study._storage.create_new_trial(study._study_id, template_trial=template))
-
-    def _trial(self, config: FastViTConfig, state: TrialState, user_attrs: dict[str, Any] | None) -> FrozenTrial:
         from optuna.trial import FixedTrial, create_trial
 
         chosen = FixedTrial(self.encode(config))

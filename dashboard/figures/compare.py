@@ -21,14 +21,14 @@ def compared_figure(columns: Sequence[Column], budget_ms: float) -> go.Figure:
     figure = go.Figure()
     for index, column in enumerate(columns):
         record = column.record
-        if record is None or record.latency is None or record.origin != "measured" or record.estimate[0] is None:
+        if record is None or record.latency is None or record.origin != "measured" or record.estimate is None:
             continue
-        ms, (score, sd, _) = record.latency["latency_ms"], record.estimate
+        ms, score, sd = record.latency.latency_ms, record.estimate.value, record.estimate.sd
         figure.add_scatter(
             x=[ms], y=[score], mode="markers", name=plain(column.label),
             marker={"size": 13, "color": RUNS[index], "symbol": SYMBOLS[index]},
-            error_x={"type": "data", "symmetric": False, "array": [record.latency["ci_high_ms"] - ms],
-                     "arrayminus": [ms - record.latency["ci_low_ms"]]},
+            error_x={"type": "data", "symmetric": False, "array": [record.latency.ci_high_ms - ms],
+                     "arrayminus": [ms - record.latency.ci_low_ms]},
             error_y={"type": "data", "array": [sd or 0.0]},
             hovertemplate="%{x:.3f} ms, score %{y:.3f}<extra>" + plain(column.label) + "</extra>")
     figure.add_vline(x=budget_ms, line={"color": GREEN, "dash": "dash", "width": 1.5})

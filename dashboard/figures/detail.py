@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, STAGES, VERMILION
 from fastvit.cost import Cost
-from nas.runs.run import TrialRecord
+from nas.runs.measurement import Measurement
+from nas.runs.trial import Rung, Trial
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -17,14 +18,13 @@ CONTAMINATED = 0.02  # share of a block, as nas.latency.warm has it
 _MARGIN = {"t": 10, "r": 10, "b": 10, "l": 10}
 
 
-def samples(latency: dict[str, Any]) -> tuple[list[float], list[bool]]:
+def samples(latency: Measurement) -> tuple[list[float], list[bool]]:
     """The raw blocks of a measurement in ms, and which of them had to wait for a core."""
-    found = latency.get("samples") or {}
-    trial, waited = found.get("trial_ms", []), found.get("waited", [])
-    return [float(v) for v in trial], [float(share) > CONTAMINATED for share in waited] or [False] * len(trial)
+    trial, waited = latency.samples.get("trial_ms", []), latency.samples.get("waited", [])
+    return trial, [share > CONTAMINATED for share in waited] or [False] * len(trial)
 
 
-def samples_figure(latency: dict[str, Any]) -> go.Figure:
+def samples_figure(latency: Measurement) -> go.Figure:
     """Latency samples in the order of measurement, those that count apart from those that had to wait for a core, with
     the estimate and its 95 % interval; the strip at the right is their distribution."""
     import plotly.graph_objects as go
@@ -40,34 +40,31 @@ def samples_figure(latency: dict[str, Any]) -> go.Figure:
     if trial:
         figure.add_box(y=trial, name="distribution", xaxis="x2", marker={"color": BLUE}, boxpoints=False,
                        showlegend=False, hoverinfo="y")
-    if latency.get("ci_low_ms") is not None:
-        figure.add_hrect(y0=latency["ci_low_ms"], y1=latency["ci_high_ms"], fillcolor=BLUE, opacity=0.18, line_width=0)
-    figure.add_hline(y=latency["latency_ms"], line={"color": GREEN, "width": 1.5})
+    figure.add_hrect(y0=latency.ci_low_ms, y1=latency.ci_high_ms, fillcolor=BLUE, opacity=0.18, line_width=0)
+    figure.add_hline(y=latency.latency_ms, line={"color": GREEN, "width": 1.5})
     figure.update_layout(xaxis={"title": "block of inferences", "domain": [0, 0.86]},
                          xaxis2={"domain": [0.88, 1], "showticklabels": False}, yaxis_title="latency (ms)", height=300,
                          legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}, margin=_MARGIN)
     return figure
 
 
-def samples_words(latency: dict[str, Any]) -> str:
+def samples_words(latency: Measurement) -> str:
     trial, waited = samples(latency)
-    text = f"{latency['latency_ms']:.3f} ms"
-    if latency.get("ci_low_ms") is not None:
-        text += f", 95 % interval {latency['ci_low_ms']:.3f} to {latency['ci_high_ms']:.3f} ms"
-    if (sessions := latency.get("sessions", 1)) > 1:
-        text += f", from {sessions} sessions; the last"
+    text = f"{latency.latency_ms:.3f} ms, 95 % interval {latency.ci_low_ms:.3f} to {latency.ci_high_ms:.3f} ms"
+    if latency.sessions > 1:
+        text += f", from {latency.sessions} sessions; the last"
     if trial:
-        text += f"{',' if sessions == 1 else ''} from {len(trial)} blocks of inferences"
+        text += f"{',' if latency.sessions == 1 else ''} from {len(trial)} blocks of inferences"
     if any(waited):
         text += f", {sum(waited)} of which waited for a core and count less"
-    if latency.get("reference_ms"):
-        text += f"; T8 took {latency['reference_ms']:.3f} ms beside them"
-    if latency.get("others", 0.0) > 0.05:
-        text += f", while other processes took {100 * latency['others']:.0f} % of the machine"
+    if latency.reference_ms:
+        text += f"; T8 took {latency.reference_ms:.3f} ms beside them"
+    if latency.others > 0.05:
+        text += f", while other processes took {100 * latency.others:.0f} % of the machine"
     return text + "."
 
 
-def curve_figure(curve: Sequence[Any], scores: Sequence[dict[str, Any]]) -> go.Figure:
+def curve_figure(curve: Sequence[Any], scores: Sequence[Rung]) -> go.Figure:
     """Training loss by step, and the score at each rung on a second axis."""
     import plotly.graph_objects as go
 
@@ -76,7 +73,7 @@ def curve_figure(curve: Sequence[Any], scores: Sequence[dict[str, Any]]) -> go.F
         figure.add_scatter(x=[p[0] for p in curve], y=[p[1] for p in curve], mode="lines", name="training loss",
                            line={"color": GREY, "width": 1.5})
     if scores:
-        figure.add_scatter(x=[s["step"] for s in scores], y=[s["score"] for s in scores], mode="lines+markers",
+        figure.add_scatter(x=[s.step for s in scores], y=[s.score for s in scores], mode="lines+markers",
                            name="score at a rung", yaxis="y2", line={"color": BLUE, "width": 2},
                            marker={"size": 9, "symbol": "square"})
     figure.update_layout(xaxis_title="training step", yaxis={"title": "training loss", "rangemode": "normal"},
@@ -86,20 +83,22 @@ def curve_figure(curve: Sequence[Any], scores: Sequence[dict[str, Any]]) -> go.F
     return figure
 
 
-def curve_words(scores: Sequence[dict[str, Any]]) -> str:
-    rungs = ", ".join(f"{s['score']:.3f} at step {s['step']}" for s in scores)
+def curve_words(scores: Sequence[Rung]) -> str:
+    rungs = ", ".join(f"{s.score:.3f} at step {s.step}" for s in scores)
     return f"Score {rungs}." if rungs else "No score was recorded."
 
 
-def confirmed_words(record: TrialRecord) -> str:
+def confirmed_words(record: Trial) -> str:
     """What confirming found, and how far it moved from the run that the search saw."""
-    found = record.confirmed or {}
-    runs = [run["score"] for run in found.get("runs", []) if run.get("score") is not None]
-    text = f"Confirmed by {len(runs)} seeds: score {found['score']:.3f} ± {found['score_sd']:.3f}"
+    found = record.confirmed
+    if found is None:
+        return "Not confirmed."
+    runs = [run.score for run in found.runs]
+    text = f"Confirmed by {len(runs)} seeds: score {found.score:.3f} ± {found.score_sd:.3f}"
     text += f" ({', '.join(f'{score:.3f}' for score in runs)}); the search's own run said {record.score or 0:.3f}."
-    before = found.get("latency_before") or {}
-    if before.get("latency_ms") and record.latency_ms and before != record.latency:
-        text += f" All sessions together: {record.latency_ms:.3f} ms, {before['latency_ms']:.3f} by the first."
+    before = found.latency_before
+    if before is not None and record.latency_ms and before != record.latency:
+        text += f" All sessions together: {record.latency_ms:.3f} ms, {before.latency_ms:.3f} by the first."
     return text
 
 

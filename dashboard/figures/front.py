@@ -112,7 +112,7 @@ def front_figure(frames: Mapping[str, pd.DataFrame], view: View, budget_ms: floa
                  ) -> go.Figure:
     """Cost against score for one run, or for several that may share axes; the first is in focus.
 
-    `frames` hold the columns of TrialRecord.row() and `run`; `budgets` are further ones that the run serves.
+    `frames` hold the columns of Trial.row() and `run`; `budgets` are further ones that the run serves.
     What has no score stands on a strip at the chart's floor; trials whose latency was only predicted are not drawn on
     the axis of measured latency.
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def growth(frame: pd.DataFrame, budget_ms: float) -> pd.DataFrame:
-    """Hypervolume of the front under the budget after each trial, as nas.search.confirmation.front_volume defines it
+    """Hypervolume of the front under the budget after each trial, as nas.search.front.front_volume defines it
     and with what is known of each trial by now: columns trial, minutes since the first, hypervolume."""
     import pandas as pd
 
@@ -28,7 +28,7 @@ def growth(frame: pd.DataFrame, budget_ms: float) -> pd.DataFrame:
     for index, use in enumerate(usable):
         if use and not any(ms[i] <= ms[index] and score[i] >= score[index] for i in front):
             front = [i for i in front if not (ms[i] >= ms[index] and score[i] <= score[index])] + [index]
-            value = hypervolume(ms[front], score[front], budget_ms=budget_ms, score_floor=0.0)
+            value = hypervolume(ms[front], score[front], budget_ms=budget_ms)
         values.append(value)
     since = (pd.to_datetime(kept.finished) - pd.to_datetime(frame.started).min()).dt.total_seconds() / 60
     return pd.DataFrame({"trial": range(1, len(kept) + 1), "minutes": since.to_numpy(), "hypervolume": values})

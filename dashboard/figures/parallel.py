@@ -12,8 +12,8 @@ import numpy as np
 from dashboard.figures.palette import BLUE, GREY
 from dashboard.importance import label, places
 from fastvit.cost import memory_mb
-from nas.runs.run import TrialRecord
-from nas.search.confirmation import eligible
+from nas.runs.run import Trial
+from nas.search.front import eligible
 from space import SearchSpace
 
 if TYPE_CHECKING:
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 BEST_SHARE, AT_LEAST, MOST_ROWS = 0.1, 5, 10
 
 
-def parallel_figure(records: Sequence[TrialRecord], resolution: int, num_classes: int) -> go.Figure | None:
+def parallel_figure(records: Sequence[Trial], resolution: int, num_classes: int) -> go.Figure | None:
     """Parallel coordinates of complete, measured trials, coloured by score; a drag along an axis brushes. None with
     fewer than two trials."""
     import plotly.graph_objects as go
 
     kept = [r for r in records if r.outcome == "complete" and r.origin == "measured" and r.config
-            and r.estimate[0] is not None]
+            and r.estimate is not None]
     if len(kept) < 2:
         return None
-    score = [r.estimate[0] for r in kept]
+    score = [r.estimate.value for r in kept if r.estimate]
     columns: list[tuple[str, list[Any]]] = [
         ("latency (ms)", [r.latency_ms for r in kept]), ("score", score),
         ("parameters (M)", [r.params_m for r in kept]), ("GMACs", [r.gmacs for r in kept]),
@@ -44,7 +44,7 @@ def parallel_figure(records: Sequence[TrialRecord], resolution: int, num_classes
     return figure
 
 
-def parallel_words(records: Sequence[TrialRecord], budget_ms: float) -> str:
+def parallel_words(records: Sequence[Trial], budget_ms: float) -> str:
     under = [r for r in records if eligible(r, budget_ms)]
     return (f"{len(under)} complete trials meet {budget_ms:g} ms. A line is a trial, from its latency over score, "
             "parameters and GMACs to memory; a drag along an axis keeps the lines that pass there, a click beside it "
@@ -61,11 +61,12 @@ class Chosen:
     every: float
 
 
-def distributions(records: Sequence[TrialRecord], space: SearchSpace, budget_ms: float
+def distributions(records: Sequence[Trial], space: SearchSpace, budget_ms: float
                   ) -> tuple[list[list[Chosen]], int]:
     """For each choice, the one that differs most between best and all first, its options; and how many trials are the
     best: a tenth of those that meet the budget, by score. Nothing with fewer than AT_LEAST of them."""
-    under = sorted((r for r in records if eligible(r, budget_ms) and r.config), key=lambda r: -(r.estimate[0] or 0.0))
+    under = sorted((r for r in records if eligible(r, budget_ms) and r.config),
+                   key=lambda r: -(r.estimate.value if r.estimate else 0.0))
     count = max(AT_LEAST, round(BEST_SHARE * len(under)))
     if len(under) < 2 * AT_LEAST:
         return [], 0

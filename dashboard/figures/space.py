@@ -11,7 +11,7 @@ from dashboard.figures.palette import BLUE, GREEN, GREY, ORANGE, VERMILION, log_
 from dashboard.figures.thin import thinned
 from dashboard.importance import Importance, Share, label, value_of
 from dashboard.state import TARGETS, Ref
-from nas.runs.run import TrialRecord
+from nas.runs.run import Trial
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -58,17 +58,17 @@ def importance_words(found: Importance) -> str:
     return f"{basis} What matters most: {'; '.join(ways)}."
 
 
-def choice_figure(records: Sequence[TrialRecord], run: str, field: str, index: int, name: str, options: Sequence[Any],
+def choice_figure(records: Sequence[Trial], run: str, field: str, index: int, name: str, options: Sequence[Any],
                   budget_ms: float, pick: Ref | None = None) -> go.Figure:
     """Score by one choice: a box and points for each value tried, those over the budget apart."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    kept = [r for r in records if r.outcome == "complete" and r.config and r.estimate[0] is not None
+    kept = [r for r in records if r.outcome == "complete" and r.config and r.estimate is not None
             and r.origin == "measured"]
-    values = [value_of(r.config or {}, field, index) for r in kept]
-    over = np.array([bool(r.latency and r.latency["ci_high_ms"] > budget_ms) for r in kept], bool)
-    score = np.array([r.estimate[0] for r in kept], float)
+    values = [value_of(r.architecture, field, index) for r in kept]
+    over = np.array([bool(r.latency and r.latency.ci_high_ms > budget_ms) for r in kept], bool)
+    score = np.array([r.estimate.value if r.estimate else np.nan for r in kept], float)
     jitter = np.random.default_rng(0).uniform(-0.25, 0.25, len(kept))
     known = [*options, None] if None in values else list(options)
     ticks = ["none" if option is None else str(option) for option in known]
@@ -98,13 +98,13 @@ def choice_figure(records: Sequence[TrialRecord], run: str, field: str, index: i
     return figure
 
 
-def choice_words(records: Sequence[TrialRecord], field: str, index: int, name: str, budget_ms: float) -> str:
+def choice_words(records: Sequence[Trial], field: str, index: int, name: str, budget_ms: float) -> str:
     """The medians under the budget by value, and how often each was tried."""
     by: dict[Any, list[float]] = {}
     for r in records:
-        if (r.outcome == "complete" and r.config and r.estimate[0] is not None and r.latency
-                and r.latency.get("ci_high_ms", np.inf) <= budget_ms):
-            by.setdefault(value_of(r.config, field, index), []).append(r.estimate[0])
+        if (r.outcome == "complete" and r.config and r.estimate is not None and r.latency
+                and r.latency.ci_high_ms <= budget_ms):
+            by.setdefault(value_of(r.config, field, index), []).append(r.estimate.value)
     if not by:
         return f"No complete trial is under {budget_ms:g} ms."
     best = max(by, key=lambda value: (len(by[value]) >= 3, float(np.median(by[value]))))

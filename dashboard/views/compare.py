@@ -32,7 +32,7 @@ def show() -> None:
                 icon=":material/compare_arrows:")
         return
     _verdicts(columns, session.budget(first))
-    resolution, classes = int(first.meta["resolution"]), int(first.meta.get("num_classes", 1000))
+    resolution, classes = first.meta.resolution, first.meta.num_classes
     _table("Figures", figures(columns, resolution, classes), columns)
     rows = choices(columns)
     differing = [row for row in rows if row.differs]

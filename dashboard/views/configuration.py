@@ -17,7 +17,7 @@ from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from fastvit.difference import in_words, nearest_preset
 from fastvit.presets import PRESETS
-from nas.runs.run import TrialRecord
+from nas.runs.run import Trial
 
 _CHART = {"displaylogo": False}
 
@@ -31,12 +31,12 @@ def show() -> None:
         st.info("That trial is not in the chosen runs, or it never got a configuration. Choose another above.")
         return
     config, record = found
-    resolution = int(first.meta["resolution"])
+    resolution = first.meta.resolution
     _headline(ref, runs, config, record, session.budget(first))
     _architecture(config, resolution)
     if record is not None:
         _measured(next((run for run in runs if run.name == ref.run), first).whole(record))
-    _cost(config, resolution, int(first.meta.get("num_classes", 1000)))
+    _cost(config, resolution, first.meta.num_classes)
     what_if.show(first, config, record)
     with st.expander("The configuration as JSON"):
         parts.code(json.dumps(config.to_dict(), indent=1))
@@ -64,8 +64,8 @@ def _chosen(runs: list[Snapshot], first: Snapshot) -> Ref:
     return pick
 
 
-def _headline(ref: Ref, runs: list[Snapshot], config: FastViTConfig, record: TrialRecord | None, budget: float) -> None:
-    size = cost(config, int(runs[0].meta["resolution"]), int(runs[0].meta.get("num_classes", 1000)))
+def _headline(ref: Ref, runs: list[Snapshot], config: FastViTConfig, record: Trial | None, budget: float) -> None:
+    size = cost(config, runs[0].meta.resolution, runs[0].meta.num_classes)
     title, *columns, actions = st.columns([3, 2, 2, 1.5, 1.5, 1.6], vertical_alignment="center")
     with title:
         st.markdown(f"#### {parts.plain(session.label(ref, runs))}")
@@ -102,22 +102,20 @@ def _architecture(config: FastViTConfig, resolution: int) -> None:
         parts.picture(drawing.block(config, stage - 1, "fused"), "The block as deployed")
 
 
-def _measured(record: TrialRecord) -> None:
+def _measured(record: Trial) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown("##### Latency, as measured")
-        if record.latency is None:
+        if record.latency_ms is None:
             st.caption("This trial was not measured.")
-        elif record.origin != "measured":
-            st.caption(f"Not measured: predicted at {record.latency_ms:.3f} ms by the "
-                       f"{parts.plain(record.latency.get('by', 'predictor'))}, far over the budget.")
+        elif record.latency is None or record.origin != "measured":
+            st.caption(f"Not measured: predicted at {record.latency_ms:.3f} ms, far over the budget.")
         else:
             words = detail.samples_words(record.latency)
             st.plotly_chart(detail.samples_figure(record.latency), key="samples", config=_CHART, alt=words)
-            flags = ", ".join(record.latency.get("flags", []))
-            st.caption(parts.plain(f"{words} {record.latency.get('runtime', '')}, {record.latency.get('threads', 1)} "
-                                   f"thread, batch {record.latency.get('batch', 1)}, "
-                                   f"{record.latency.get('precision')}, {record.latency.get('measured_at', '')}"
+            found, flags = record.latency, ", ".join(record.latency.flags)
+            st.caption(parts.plain(f"{words} {found.runtime}, {found.threads} thread, batch {found.batch}, "
+                                   f"{found.precision}, {found.measured_at}"
                                    + (f"; flags: {flags}" if flags else "")))
     with right:
         st.markdown("##### Learning curve")

@@ -77,7 +77,7 @@ def _form(runs: list[Snapshot], run: Snapshot) -> Path | None:
     words, problem = [], ""
     try:
         words = exporting.words(owner.path, pick.trial, None if pick.run else pick.name, name, to, list(formats),
-                                int(owner.meta["resolution"]))
+                                owner.meta.resolution)
     except ValueError as error:
         problem = str(error)
     if not problem and (to / name).exists():
@@ -166,5 +166,5 @@ def _earlier(run: Snapshot, to: Path) -> None:
 
 def _data(run: Snapshot) -> str:
     """The folder of the run's images; DIR where the task is a built-in one, which nobody trains a network for."""
-    task = str(run.meta.get("task"))
+    task = str(run.meta.task)
     return task if Path(task).is_absolute() else "DIR"

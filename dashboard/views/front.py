@@ -58,7 +58,7 @@ def _within(run: Snapshot) -> pd.DataFrame:
     asked = session.limits()
     if not asked:
         return run.frame
-    resolution, classes = int(run.meta["resolution"]), int(run.meta.get("num_classes", 1000))
+    resolution, classes = run.meta.resolution, run.meta.num_classes
     return run.frame.assign(meets=[asked.meets(record, resolution, classes) for record in run.records])
 
 
@@ -121,7 +121,7 @@ def _controls(run: Snapshot, view: View, budget: float) -> None:
                       options=budgets(run.frame, [budget, *run.budgets]), format_func="{:g}".format)
     with number:
         _typed(budget)
-    own = float(run.meta["budget_ms"])
+    own = run.meta.budget_ms
     if len(run.budgets) > 1:
         session.bound(st.pills, "Budgets of this run", "budget_ms", key="budget_choice", options=run.budgets,
                       value=budget if budget in run.budgets else None, label_visibility="collapsed",

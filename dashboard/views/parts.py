@@ -17,7 +17,7 @@ from dashboard.text import plain as plain
 from fastvit.difference import in_words, nearest_preset
 from fastvit.presets import PRESETS
 from nas.report.recommendation import Recommendation, delta, reference
-from nas.runs.run import OUTCOMES, TrialRecord
+from nas.runs.run import Outcome, Trial
 
 NUMBER = st.column_config.NumberColumn
 COLUMNS: dict[str, Any] = {
@@ -37,13 +37,13 @@ def state_of(runs: list[Snapshot]) -> None:
     for run in runs:
         counts = run.frame.outcome.value_counts()
         origin = "predicted" if set(run.frame.origin.dropna().unique()) == {"predicted"} else "measured"
-        words = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in OUTCOMES if counts.get(name))
-        minutes = float(run.meta.get("elapsed_s", 0.0)) / 60
+        words = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in Outcome if counts.get(name))
+        minutes = run.progress.elapsed_s / 60
         state = "damaged" if run.missing else plain(run.state)
         st.caption(f"**{plain(run.name)}** {state}"
                    + (f" after {minutes:.1f} minutes" if minutes else "") + f": {words or 'no trials yet'}. "
-                   f"Latency {origin} on {plain(run.meta['device'])} at {run.meta['resolution']} px, "
-                   f"task {plain(run.meta['task'])}, budget {run.meta['budget_ms']:g} ms.")
+                   f"Latency {origin} on {plain(run.meta.device)} at {run.meta.resolution} px, "
+                   f"task {plain(run.meta.task)}, budget {run.meta.budget_ms:g} ms.")
 
 
 def front_table(rows: pd.DataFrame, run: Snapshot, budget_ms: float, found: Recommendation | None) -> pd.DataFrame:
@@ -79,18 +79,18 @@ SCORES = {"confirmed": "proxy score, mean of seeds", "posterior": "proxy score, 
           "run": "proxy score, one run"}
 
 
-def metrics(record: TrialRecord, budget_ms: float, left: DeltaGenerator, right: DeltaGenerator) -> None:
+def metrics(record: Trial, budget_ms: float, left: DeltaGenerator, right: DeltaGenerator) -> None:
     """Latency and score as large figures with their uncertainty; a prediction is called one."""
-    if record.latency is not None and record.latency_ms is not None:
-        low, high = record.latency.get("ci_low_ms"), record.latency.get("ci_high_ms")
+    if record.latency_ms is not None:
         below = "predicted, not measured"
-        if low is not None and high is not None:
+        if record.latency is not None:
+            low, high = record.latency.ci_low_ms, record.latency.ci_high_ms
             below = f"95 %: {low:.3f} to {high:.3f}" + (", over" if low > budget_ms else "")
         left.metric("latency", f"{record.latency_ms:.3f} ms", below, delta_color="off", delta_arrow="off")
-    score, sd, origin = record.estimate
-    if score is not None:
-        label = "proxy score, so far" if record.outcome == "stopped_early" else SCORES[origin or "run"]
-        right.metric(label, f"{score:.3f}", f"± {sd:.3f}" if sd else None, delta_color="off", delta_arrow="off")
+    if (score := record.estimate) is not None:
+        label = "proxy score, so far" if record.outcome == "stopped_early" else SCORES[score.source]
+        right.metric(label, f"{score.value:.3f}", f"± {score.sd:.3f}" if score.sd else None, delta_color="off",
+                     delta_arrow="off")
 
 
 def card(ref: Ref, runs: list[Snapshot], budget_ms: float, *, wide: bool = False) -> None:

@@ -15,8 +15,8 @@ from fastvit.presets import PRESETS
 from nas.report.recommendation import LARGEST, NEAREST, Recommendation, delta, name, reference, why_faster
 from nas.runs.marks import MOST_LETTERS, Mark, write_mark
 from nas.runs.marks import NONE as NO_MARK
-from nas.runs.run import Run, TrialRecord
-from nas.search.confirmation import fell_off, movement
+from nas.runs.run import Run, Trial
+from nas.search.front import fell_off, movement
 
 BESIDE = (LARGEST, NEAREST, *PRESETS)
 
@@ -49,7 +49,7 @@ def details(run: Snapshot, found: Recommendation | None, budget: float) -> None:
         if fell := fell_off(run.records, budget):
             st.markdown("- " + parts.plain(f"Fell off the front when confirmed: {', '.join(name(r) for r in fell)}."))
         crossing = [r for r in run.records if r.latency and r.origin == "measured" and r.outcome == "complete"
-                    and r.latency["ci_low_ms"] <= budget < r.latency["ci_high_ms"]]
+                    and r.latency.ci_low_ms <= budget < r.latency.ci_high_ms]
         if crossing:
             count = f"{len(crossing)} trial{'s' * (len(crossing) > 1)}"
             st.markdown(f"- The latency's 95 % interval crosses the budget of {budget:g} ms in {count}: not beyond "
@@ -61,18 +61,18 @@ def details(run: Snapshot, found: Recommendation | None, budget: float) -> None:
             st.caption(parts.plain(words))
 
 
-def beside(record: TrialRecord, run: Snapshot, preset: str) -> str:
+def beside(record: Trial, run: Snapshot, preset: str) -> str:
     """A trial against a preset in full: figures, what differs, and where that saves or costs."""
     base = next((r for r in run.records if r.preset == preset and r.latency_ms), None)
     if base is None or not record.config or not record.latency_ms or record.origin != "measured":
         return ""
     found = delta(record, base)
-    why = why_faster(record.architecture, base.architecture, int(run.meta["resolution"]),
-                     int(run.meta.get("num_classes", 1000)))
+    why = why_faster(record.architecture, base.architecture, run.meta.resolution,
+                     run.meta.num_classes)
     return f"Against {preset.upper()}: {found.figures}. Changes: {found.changes}." + (f" That is {why}." if why else "")
 
 
-def compared(record: TrialRecord, run: Snapshot, budget: float) -> str:
+def compared(record: Trial, run: Snapshot, budget: float) -> str:
     """A trial against the preset of the reader's choice; empty where the run has none."""
     base = reference(run.records, budget, record, session.view().against)
     return "" if base is None or base is record or base.preset is None else beside(record, run, base.preset)

@@ -35,14 +35,14 @@ def space_of(toml: str) -> SearchSpace:
 
 @st.cache_resource(show_spinner="Asking which choices matter", max_entries=32)
 def importance_of(version: str, target: str, _run: Snapshot) -> Importance | None:
-    return importance(_run.records, space_of(_run.meta["space"]["toml"]), target)
+    return importance(_run.records, space_of(_run.meta.space.toml), target)
 
 
 @st.cache_resource(show_spinner="Drawing configurations from the space", max_entries=16)
 def latencies_of(version: str, _run: Snapshot) -> np.ndarray | None:
     """Latencies of random configurations, predicted from the run's own measurements."""
     model, _ = latency_predictor(_run.meta, _run.records)
-    space, rng = space_of(_run.meta["space"]["toml"]), np.random.default_rng(SEED)
+    space, rng = space_of(_run.meta.space.toml), np.random.default_rng(SEED)
     return model.predict([space.sample(rng) for _ in range(DRAWS)])[0] if model.ready else None
 
 
@@ -51,7 +51,7 @@ def show() -> None:
     run = runs[0]
     # What is learned here need not follow every single trial of a live run.
     version = f"{run.path}/{len(run.records) // (20 if run.state == 'running' else 1)}"
-    space, budget = space_of(run.meta["space"]["toml"]), session.budget(run)
+    space, budget = space_of(run.meta.space.toml), session.budget(run)
     st.markdown(f"#### The space {parts.plain(space.name)}: {space.size():.2e} configurations, "
                 f"{len(space.feature_names)} choices")
     target = session.bound(st.segmented_control, "What a choice should do", "target", options=list(TARGETS),
@@ -73,7 +73,7 @@ def show() -> None:
 
 def _parallel(run: Snapshot, budget: float) -> None:
     st.markdown("##### All figures beside one another")
-    figure = parallel_figure(run.records, int(run.meta["resolution"]), int(run.meta.get("num_classes", 1000)))
+    figure = parallel_figure(run.records, run.meta.resolution, run.meta.num_classes)
     if figure is None:
         st.caption("Fewer than two trials are complete.")
         return

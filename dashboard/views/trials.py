@@ -10,7 +10,7 @@ from dashboard.figures.front import refs
 from dashboard.state import MAX_TEXT, Ref
 from dashboard.tables import filtered, reasons, to_csv, to_parquet
 from dashboard.views import parts
-from nas.runs.run import OUTCOMES
+from nas.runs.run import Outcome
 
 SHOWN = ("trial", "outcome", "preset", "latency_ms", "ci_low_ms", "ci_high_ms", "origin", "score", "score_sd",
          "params_m", "gmacs", "confirmed", "steps", "latency_s", "proxy_s", "reason", "words")
@@ -25,7 +25,7 @@ def show() -> None:
     states, text = st.columns([3, 2], vertical_alignment="bottom")
     with states:
         counts = everything.outcome.value_counts()
-        session.bound(st.pills, "State", "states", options=[name for name in OUTCOMES if counts.get(name)],
+        session.bound(st.pills, "State", "states", options=[name for name in Outcome if counts.get(name)],
                       value=[name for name in view.states if counts.get(name)], to=tuple, selection_mode="multi",
                       format_func=lambda name: f"{name.replace('_', ' ')} ({counts[name]})")
     with text:

@@ -19,7 +19,7 @@ from fastvit.cost import cost
 from fastvit.difference import in_words
 from nas.estimate.forecast import Forecast, known
 from nas.estimate.posterior import Posterior
-from nas.runs.run import Run, TrialRecord
+from nas.runs.run import Run, Trial
 from space import SearchSpace
 
 
@@ -42,9 +42,9 @@ def worth(version: str, _known: Forecast) -> str:
     return _known.words()
 
 
-def show(run: Snapshot, config: FastViTConfig, record: TrialRecord | None) -> None:
+def show(run: Snapshot, config: FastViTConfig, record: Trial | None) -> None:
     st.markdown("##### What if")
-    space = space_of(run.meta["space"]["toml"])
+    space = space_of(run.meta.space.toml)
     if config not in space:
         st.caption(f"This configuration is outside of the run's space {parts.plain(space.name)}: nothing can be "
                    "predicted from here.")
@@ -52,7 +52,7 @@ def show(run: Snapshot, config: FastViTConfig, record: TrialRecord | None) -> No
     version = f"{run.path}/{len(run.records) // (1 if run.state != 'running' else 10)}/{run.kept.get('rows')}"
     forecasts = forecast(version, run)
     _configurator(run, config, forecasts, space)
-    _neighbours(config, forecasts, space, float(run.meta["budget_ms"]))
+    _neighbours(config, forecasts, space, run.meta.budget_ms)
     st.caption(worth(version, forecasts))
 
 
@@ -88,23 +88,22 @@ def _figures(config: FastViTConfig, forecasts: Forecast, run: Snapshot) -> dict[
     found: dict[str, Any] = dict(forecasts.guess([config])[0])
     found |= {"latency_from": "predicted", "score_from": "predicted"}
     if (record := known(run.records, config)) is not None:
-        if record.latency and record.origin == "measured":
-            low, high = record.latency["ci_low_ms"], record.latency["ci_high_ms"]
+        if record.latency is not None and record.origin == "measured":
+            low, high = record.latency.ci_low_ms, record.latency.ci_high_ms
             found |= {"latency_ms": record.latency_ms, "latency_sd": (high - low) / 3.92, "latency_from": "measured"}
-        score, sd, origin = record.estimate
-        if score is not None and record.outcome == "complete":
-            found |= {"score": score, "score_sd": sd or 0.0,
+        if (score := record.estimate) is not None and record.outcome == "complete":
+            found |= {"score": score.value, "score_sd": score.sd or 0.0,
                       "score_from": {"confirmed": "confirmed", "posterior": "all trials together"}.get(
-                          origin or "", "one run")}
+                          score.source, "one run")}
     return found
 
 
 def _prediction(start: FastViTConfig, config: FastViTConfig, forecasts: Forecast, run: Snapshot) -> None:
-    resolution, classes = int(run.meta["resolution"]), int(run.meta.get("num_classes", 1000))
+    resolution, classes = run.meta.resolution, run.meta.num_classes
     before, after = _figures(start, forecasts, run), _figures(config, forecasts, run)
     old, new = cost(start, resolution, classes), cost(config, resolution, classes)
     latency, score, params, macs = st.columns(4)
-    budget = float(run.meta["budget_ms"])
+    budget = run.meta.budget_ms
     with latency:
         _metric(f"{after['latency_from']} latency", after["latency_ms"], after["latency_sd"], before["latency_ms"],
                 " ms", inverse=True)

@@ -25,8 +25,8 @@ def make(args: argparse.Namespace) -> None:
     from nas.data import load_task
     from nas.errors import Failure
     from nas.files import cache_folder
-    from nas.proxy import ALONE, RECIPE, RUNGS
     from nas.proxy.parent import parent_of
+    from nas.proxy.recipe import ALONE, RECIPE, RUNGS
     from nas.proxy.train import Trainer
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

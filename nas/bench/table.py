@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
-from nas.proxy import RECIPE
+from nas.proxy.recipe import RECIPE
 from space import SearchSpace
 
 if TYPE_CHECKING:
@@ -62,6 +62,16 @@ def lean_rows(recipe: int) -> list[dict[str, Any]]:
 def rows_of(task_fingerprint: str) -> list[dict[str, Any]]:
     """Rows by today's recipe of exactly these images."""
     return [row for row in lean_rows(RECIPE) if row["task_fingerprint"] == task_fingerprint]
+
+
+def shipped_scores(task_fingerprint: str, seed: int) -> dict[str, dict[int, dict[str, Any]]]:
+    """Rows for exactly these images and this seed, by configuration key and step: the presets are among them, so that
+    a run spends its minutes on what is new."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in rows_of(task_fingerprint):
+        if row["seed"] == seed:
+            found.setdefault(row["key"], {})[row["steps"]] = row
+    return found
 
 
 def read_bench(table: Path = TABLE) -> pd.DataFrame:

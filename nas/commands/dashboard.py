@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
-
-ADDRESS = "127.0.0.1"
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -53,6 +49,8 @@ def dashboard(args: argparse.Namespace) -> int:
 
 def serve(args: argparse.Namespace, root: Path, name: str) -> int:
     """Run the server until it ends; the exit code."""
+    from dashboard.process import ADDRESS, command, environment, home
+
     print(f"http://{ADDRESS}:{args.port}", flush=True)
     process = subprocess.Popen(command(args.port, browser=not args.no_browser), env=environment(root, name),
                                cwd=home())
@@ -81,42 +79,10 @@ def locate(run: str | None, root: str | None) -> tuple[str, Path]:
     return path.name, path.parent
 
 
-def command(port: int, *, browser: bool, app: Path | None = None) -> list[str]:
-    """Streamlit on this machine only, with its protections on whatever a config.toml says. Another `app` than the
-    dashboard's is served by Streamlit alone."""
-    import dashboard as package
-
-    flags = {
-        "server.address": ADDRESS, "server.port": port, "server.headless": not browser,
-        "server.enableXsrfProtection": True, "server.enableCORS": True, "server.fileWatcherType": "none",
-        "server.maxUploadSize": 1, "browser.gatherUsageStats": False, "client.toolbarMode": "viewer",
-        "client.showErrorDetails": "none", "theme.light.primaryColor": "#0072B2", "theme.dark.primaryColor": "#56B4E9",
-    }
-    # -P: no module is ever imported from the folder of the runs.
-    return [sys.executable, "-P", "-m", "streamlit" if app else "dashboard.server",
-            "run", str(app or Path(package.__file__).parent / "app.py"),
-            *(f"--server.allowedHosts={host}" for host in ("localhost", ADDRESS)),
-            *(f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in flags.items())]
-
-
-def home() -> Path:
-    """Where the server runs: Streamlit reads settings from its working directory, and runs may come from anywhere."""
-    import dashboard as package
-
-    return Path(package.__file__).parent
-
-
-def environment(root: Path, name: str) -> dict[str, str]:
-    """The process finds the project's packages from any folder, installed or not."""
-    from dashboard.state import ROOT, RUN
-
-    home = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    return os.environ | {ROOT: str(root), RUN: name, "PYTHONPATH": path}
-
-
 def _free(port: int) -> bool:
     import socket
+
+    from dashboard.process import ADDRESS
 
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -157,9 +157,10 @@ def resume(args: argparse.Namespace) -> int:
 
 
 def status(args: argparse.Namespace) -> int:
+    from nas.report.documents import status_document
     from nas.runs.run import Run
 
-    found = Run.open(args.run, args.storage).status()
+    found = status_document(Run.open(args.run, args.storage))
     if args.json:
         print(json.dumps(found))
         return 0
@@ -223,15 +224,16 @@ def worker(args: argparse.Namespace) -> int:
     # Before torch reads it; the launcher of several workers sets what each of them gets.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from nas.runs.run import Run
-    from nas.workers.evaluator import Real
+    from nas.workers.evaluator import RunEvaluator
     from nas.workers.worker import work
 
     run = Run.open(args.run, args.storage)
-    return work(run, args.id, Real(run, data=args.data) if args.data else None)
+    return work(run, args.id, RunEvaluator(run, data=args.data) if args.data else None)
 
 
 if __name__ == "__main__":
     # The launcher starts its workers here: `python -m nas.commands.run RUN NAME`.
-    from search import main
+    from nas.commands.call import call
 
-    sys.exit(main(["worker", sys.argv[1], "--id", sys.argv[2]]))
+    sys.exit(call("nas.commands.run:worker",
+                  argparse.Namespace(run=sys.argv[1], id=sys.argv[2], storage=None, data=None)))

@@ -45,11 +45,11 @@ def score(args: argparse.Namespace) -> int:
     run = Run.open(args.run) if args.run else None
     if args.data is None and run is None:
         raise UsageError("--data is missing: name an image folder or builtin, or a run with --run")
-    data = args.data if args.data is not None or run is None else run.meta["task"]
-    resolution = args.resolution or (run.meta["resolution"] if run else None)
-    seed = args.seed if args.seed is not None else int(run.meta["seed"]) if run else 0
+    data = args.data if args.data is not None or run is None else run.meta.task
+    resolution = args.resolution or (run.meta.resolution if run else None)
+    seed = args.seed if args.seed is not None else run.meta.seed if run else 0
     task = load_task(data, resolution=resolution, seed=seed)
-    if run is not None and task.fingerprint != run.meta.get("task_fingerprint"):
+    if run is not None and task.fingerprint != run.meta.task_fingerprint:
         raise UsageError(f"--run {args.run}: its images are not those of --data {data} at {task.resolution} px and "
                          f"seed {seed}; leave --data, --resolution and --seed out to take the run's own")
     if task.note:
@@ -82,10 +82,11 @@ def judge(task: Task, run: Run | None, configs: list[FastViTConfig], minutes: fl
     from nas.data import DRAWN
     from nas.estimate.judge import judge_of
     from nas.estimate.surrogate import evidence
-    from nas.proxy import RUNGS
+    from nas.proxy.recipe import RUNGS
+    from nas.search.confirmed import search_trials
 
-    rows = evidence(run.records()) if run else []
-    steps = int(run.meta["steps"]) if run else RUNGS[-1]
+    rows = evidence(search_trials(run)) if run else []
+    steps = run.meta.steps if run else RUNGS[-1]
     if minutes is not None and task.name in DRAWN:
         rows = [*rows, *_short_runs(task, configs, minutes, steps, seed)]
     return judge_of(task.name, task.fingerprint, steps, rows)
@@ -96,11 +97,12 @@ def _short_runs(task: Task, configs: list[FastViTConfig], minutes: float, steps:
     import time
 
     from nas import proxy
+    from nas.bench.table import shipped_scores
     from nas.errors import Failure
     from nas.estimate.surrogate import Evidence
 
     until, found = time.monotonic() + 60 * minutes, []
-    known = proxy.shipped_scores(task, seed)
+    known = shipped_scores(task.fingerprint, seed)
     for number, config in enumerate(configs, 1):
         if config.key() in known:
             continue

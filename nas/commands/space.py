@@ -27,7 +27,7 @@ def show(args: argparse.Namespace) -> int:
     space = SearchSpace.load(args.space)
     rng = np.random.default_rng(0)
     drawn = [cost(space.sample(rng), args.resolution) for _ in range(2000)]
-    small, large = (cost(config, args.resolution) for config in space.corners())
+    small, large = (cost(config, args.resolution) for config in space.smallest_and_largest())
     rows = {
         "smallest": (small.params_m, small.gmacs),
         "median of 2,000 random": (float(np.median([c.params_m for c in drawn])),

@@ -121,7 +121,7 @@ def _folder(args: argparse.Namespace) -> Path:
 
 def _recipe(args: argparse.Namespace, resolution: int) -> dict[str, Any]:
     """What of the recipe the user gave."""
-    from nas.train.recipe import parse_setting
+    from nas.recipe import parse_setting
 
     given = dict(parse_setting(text) for text in args.settings)
     for name in ("epochs", "batch_size", "lr", "resolution", "seed"):
@@ -136,12 +136,13 @@ def _begun(args: argparse.Namespace, folder: Path, work: Path) -> tuple[Job, int
     """A new training's job, after everything was checked, and its devices."""
     from dataclasses import asdict
 
+    from nas.data.pictures import open_images
     from nas.errors import UsageError
     from nas.export.variant import find, read_sheet
     from nas.files import write_json
-    from nas.train.data import Batches, open_images
+    from nas.recipe import Recipe, recipe_for
+    from nas.train.data import Batches
     from nas.train.loop import CHECKPOINT, JOB, Job
-    from nas.train.recipe import Recipe, recipe_for
 
     if args.data is None:
         raise UsageError("--data is missing: an image folder, digits, shapes or builtin")

@@ -18,7 +18,7 @@ from fastvit.config import FastViTConfig
 from nas.estimate.posterior import Posterior, Scores, WholeNetworks, run_scores
 from nas.latency.predictor import Predictor
 from nas.latency.size_law import SizeLaw
-from nas.runs.run import TrialRecord
+from nas.runs.run import RunMeta, Trial
 
 FOLDS = 5
 _NOTHING: dict[str, float | None] = {"latency_ms": None, "latency_sd": None, "score": None, "score_sd": None}
@@ -30,13 +30,12 @@ class Forecast:
 
     latency: Predictor
     score: Scores
-    measured: tuple[TrialRecord, ...]
+    measured: tuple[Trial, ...]
 
     @classmethod
     @threadpool_limits.wrap(limits=1)  # threads of BLAS make these small fits ten times slower on a busy machine
-    def fit(cls, meta: Mapping[str, Any], records: Sequence[TrialRecord], kept: Mapping[str, Any] | None = None
-            ) -> Forecast:
-        """From what a run measured and trained: run.json's content, its trials, and what the search kept of its own
+    def fit(cls, meta: RunMeta, records: Sequence[Trial], kept: Mapping[str, Any] | None = None) -> Forecast:
+        """From what a run measured and trained: what it was asked for, its trials, and what the search kept of its own
         fit."""
         latency, measured = latency_predictor(meta, records)
         return cls(latency, run_scores(meta, records, kept), measured)
@@ -58,16 +57,15 @@ class Forecast:
                 or "Too few trials are complete: nothing can be predicted yet.")
 
 
-def latency_predictor(meta: Mapping[str, Any], records: Sequence[TrialRecord]
-                      ) -> tuple[Predictor, tuple[TrialRecord, ...]]:
+def latency_predictor(meta: RunMeta, records: Sequence[Trial]) -> tuple[Predictor, tuple[Trial, ...]]:
     """The search's own predictor, and what it was updated with: every measured trial."""
     measured = tuple(r for r in records if r.origin == "measured" and r.config and r.latency_ms)
-    latency = Predictor.of_run(meta["device"], int(meta["resolution"]))
+    latency = Predictor.of_run(meta.device, meta.resolution)
     latency.update(measured)
     return latency, measured
 
 
-def known(records: Sequence[TrialRecord], config: FastViTConfig) -> TrialRecord | None:
+def known(records: Sequence[Trial], config: FastViTConfig) -> Trial | None:
     """The trial that tells most of a configuration: what was measured or trained is shown, not predicted."""
     tried = [r for r in records if r.config_key == config.key() and r.outcome in ("complete", "stopped_early")]
     return max(tried, key=lambda r: (r.outcome == "complete", r.confirmed is not None, r.trial), default=None)
@@ -77,7 +75,7 @@ def _rms(errors: Sequence[float] | np.ndarray) -> float:
     return float(np.sqrt(np.nanmean(np.square(errors))))
 
 
-def _latency_words(model: Predictor, measured: Sequence[TrialRecord]) -> str:
+def _latency_words(model: Predictor, measured: Sequence[Trial]) -> str:
     null = []
     for fold in range(FOLDS):
         law = SizeLaw(model.setting.resolution)

@@ -8,9 +8,9 @@ long ones and ship, it is the posterior of the short runs, and without any, the 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from fastvit.presets import PRESETS
 from nas.data import DRAWN
 from nas.estimate.accuracy import AGREEMENT, IMAGENET, UNIT, AccuracyModel, Estimates, Whole
 from nas.estimate.surrogate import Evidence, Surrogate, evidence, shipped_evidence
+from nas.runs.meta import RunMeta
+from nas.runs.trial import Trial
 
 REFERENCE = ("t8", "t12", "s12", "sa12")  # the level is that of these
 SKILL = "skill, share of the targets' variance"
@@ -136,24 +138,23 @@ def judge_of(task: str, fingerprint: str, steps: int, rows: Sequence[Evidence] =
     return PhotographJudge(model or AccuracyModel(fingerprint))
 
 
-def run_judge(meta: Mapping[str, Any], records: Sequence[Any]) -> Judge:
+def run_judge(meta: RunMeta, trials: Sequence[Trial]) -> Judge:
     """Who estimates on a run's images, by what ships and by all that the run found: its proxies, and the networks that
     it trained whole.
 
     Args:
-        meta: run.json's content.
-        records: the run's trials, each with what confirming and whole training found.
+        trials: of the run, each with what confirming and whole training found.
     """
-    task, images, steps = (str(meta.get(key) or "") for key in ("task", "task_fingerprint", "steps"))
-    rows = evidence(records)
+    task, images = meta.task, meta.task_fingerprint
+    rows = evidence(trials)
     # A run from before steps were recorded speaks of the last rung that any trial reached.
-    last = int(steps or max((row.steps for row in rows), default=1))
+    last = meta.steps or max((row.steps for row in rows), default=1)
     if task in DRAWN:
         return judge_of(task, images, last, rows)
-    whole = [Whole(images, r.architecture, r.trained.top1, r.trained.sd) for r in records
-             if getattr(r, "trained", None) is not None]
+    whole = [Whole(images, r.architecture, r.trained.top1, r.trained.sd) for r in trials
+             if r.trained is not None]
     model = AccuracyModel(images, whole)
-    proxies = Surrogate(last, seed=int(meta.get("seed") or 0)).fit(rows) if AGREEMENT.believed else None
+    proxies = Surrogate(last, seed=meta.seed).fit(rows) if AGREEMENT.believed else None
     if proxies is not None and proxies.ready:
         model.believe(proxies, list({row.config for row in rows if row.steps == last}), AGREEMENT)
     return judge_of(task, images, last, model=model)

@@ -50,7 +50,7 @@ def standing(model: Surrogate, configs: Sequence[FastViTConfig], among: Sequence
 def make_pairs() -> list[Pair]:
     """What FastViT-Bench holds of both; fitting the two posteriors takes seconds, so that their result ships."""
     from nas.bench.table import lean_rows
-    from nas.proxy import ALONE, RECIPE, RUNGS
+    from nas.proxy.recipe import ALONE, RECIPE, RUNGS
 
     long, short, found = lean_rows(ALONE), lean_rows(RECIPE), []
     for task in TASKS:

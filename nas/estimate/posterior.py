@@ -11,6 +11,8 @@ import numpy as np
 from fastvit.config import FastViTConfig
 from nas.data import DRAWN
 from nas.estimate.surrogate import Evidence, Surrogate, evidence, shipped_evidence
+from nas.runs.meta import RunMeta
+from nas.runs.trial import Trial
 
 REFIT_AT = 1.25  # times as much evidence: the kernel's own parameters are fitted again
 
@@ -56,7 +58,7 @@ class WholeNetworks:
 
     ready = True
 
-    def __init__(self, meta: Mapping[str, Any], records: Sequence[Any]) -> None:
+    def __init__(self, meta: RunMeta, records: Sequence[Trial]) -> None:
         from nas.estimate.judge import run_judge
 
         self.judge = run_judge(meta, records)
@@ -71,31 +73,30 @@ class WholeNetworks:
         return str(getattr(self.judge, "origin", ""))
 
 
-def run_scores(meta: Mapping[str, Any], records: Sequence[Any], kept: Mapping[str, Any] | None = None) -> Scores:
+def run_scores(meta: RunMeta, records: Sequence[Trial], kept: Mapping[str, Any] | None = None) -> Scores:
     """What a run says of scores, by its task; `kept` is as in fit_posterior."""
-    if meta.get("task", DRAWN[0]) in DRAWN or meta.get("synthetic"):
+    if meta.task in DRAWN or meta.synthetic:
         return fit_posterior(meta, records, kept)
     return WholeNetworks(meta, records)
 
 
-def fit_posterior(meta: Mapping[str, Any], records: Iterable[Any], kept: Mapping[str, Any] | None = None) -> Posterior:
+def fit_posterior(meta: RunMeta, records: Iterable[Trial], kept: Mapping[str, Any] | None = None) -> Posterior:
     """Fit the surrogate to every trial of a run; not `ready` with too few of them.
 
     The standard deviation holds the parent's chance: from the spread between parents where runs from several are known,
     and else by what FastViT-Bench says of it.
 
     Args:
-        meta: what run.json says: steps, seed and task_fingerprint.
         kept: the "theta" and the number of "rows" of an earlier fit. Its kernel stays as long as the evidence has not
             grown by a quarter, which saves seconds.
     """
     records = list(records)
-    shipped = shipped_evidence(str(meta.get("task_fingerprint")))
+    shipped = shipped_evidence(meta.task_fingerprint)
     rows = [*shipped, *evidence(records)]
     # A run from before steps were recorded predicts at the last rung that any trial reached.
-    steps = int(meta.get("steps") or max((row.steps for row in rows), default=1))
+    steps = meta.steps or max((row.steps for row in rows), default=1)
     fitted_to = int((kept or {}).get("rows") or 0)
     theta = kept["theta"] if kept and fitted_to <= len(rows) < REFIT_AT * fitted_to else None
-    model = Surrogate(steps, seed=int(meta.get("seed") or 0)).fit(rows, theta=theta)
+    model = Surrogate(steps, seed=meta.seed).fit(rows, theta=theta)
     known = bool(shipped) or any(record.confirmed for record in records)
     return Posterior(model, tuple(rows), 0.0 if known or not model.ready else model.parent_sd)

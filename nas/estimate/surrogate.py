@@ -19,7 +19,8 @@ import numpy as np
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
-from nas.estimate.offsets import bench_levels
+from nas.estimate.offsets import bench_offsets
+from nas.runs.trial import Trial
 
 MIN_ROWS = 8
 MAX_ROWS = 600  # fitting is cubic in them
@@ -57,17 +58,16 @@ class Evidence:
     sd: float = 0.0
 
 
-def evidence(records: Iterable[Any]) -> list[Evidence]:
+def evidence(trials: Iterable[Trial]) -> list[Evidence]:
     """Every rung of every trial; trials that were stopped early say as much as they were trained for."""
     found = {}
-    for record in records:
-        if record.config and record.reused_from is None:
-            config = record.architecture
-            further = (record.confirmed or {}).get("runs", [])[1:]
-            for run, scores in enumerate([record.scores, *(one["scores"] for one in further)]):
+    for trial in trials:
+        if trial.config is not None and trial.reused_from is None:
+            further = trial.confirmed.runs[1:] if trial.confirmed is not None else ()
+            for run, scores in enumerate([trial.scores, *(one.scores for one in further)]):
                 for rung in scores:
-                    found[config.key(), rung["step"], run] = Evidence(config, rung["step"], rung["score"],
-                                                                      rung.get("score_sd") or 0.0)
+                    found[trial.config_key, rung.step, run] = Evidence(trial.config, rung.step, rung.score,
+                                                                       rung.score_sd or 0.0)
     return list(found.values())
 
 
@@ -81,9 +81,9 @@ def shipped_evidence(task_fingerprint: str) -> list[Evidence]:
 
 def bench_evidence(rows: Sequence[dict[str, Any]]) -> list[Evidence]:
     """Rows of FastViT-Bench, of one recipe and task, on the level of their first seed; without the presets."""
-    level = bench_levels(rows, min((row["seed"] for row in rows), default=0))
+    offset = bench_offsets(rows, min((row["seed"] for row in rows), default=0))
     return [Evidence(FastViTConfig.from_dict(row["config"]), row["steps"],
-                     row["score"] - level.get((row["seed"], row["steps"]), 0.0), row["score_sd"])
+                     row["score"] - offset.get((row["seed"], row["steps"]), 0.0), row["score_sd"])
             for row in rows if not row["preset"]]
 
 

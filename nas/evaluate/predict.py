@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from nas.data.pictures import UNREADABLE
 from nas.errors import Failure, UsageError
 from nas.export.formats import Artefact, Runner, format_named, require
 from nas.export.variant import read_sheet
-from nas.train.data import UNREADABLE
 
 FORMS = ("fused", "unfused", "onnx")
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from nas.data import DRAWN
 from nas.data.order import mixed
+from nas.data.pictures import Pictures, eval_loader, open_images
 from nas.errors import NotAvailable, UsageError
 from nas.evaluate.metrics import confusion, most_confused, per_class, summary
 from nas.evaluate.predict import predict, restricted, runner
@@ -25,8 +26,7 @@ from nas.evaluate.robust import (
 )
 from nas.export.formats import Runner
 from nas.export.variant import MEAN, STD, read_sheet
-from nas.train.data import Pictures, eval_loader, open_images
-from nas.train.recipe import Recipe, recipe_for
+from nas.recipe import Recipe, recipe_for
 
 
 def labelled(folder: Path) -> tuple[tuple[str, ...], Pictures]:

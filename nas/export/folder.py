@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from fastvit.config import FastViTConfig
+from nas.clock import now
 from nas.errors import Failure, NotAvailable, UsageError
 from nas.export.formats import Artefact, format_named, require
 from nas.export.images import probe_images
 from nas.export.parity import compare, module_runner, stressed, worst
 from nas.export.variant import SHEET, Variant, check_name, read_sheet
 from nas.files import swap_folders, write_atomic, write_json
-from nas.runs.run import now
 
 SUMS = "SHA256SUMS"
 FUSED_TOLERANCE = 1e-4  # relative, float32; right fusions are a hundred times closer
@@ -115,7 +115,7 @@ def fill(variant: Variant, folder: Path, formats: Sequence[str]) -> dict[str, st
     from fastvit.fuse import reparameterize
     from nas.export.card import card
     from nas.export.recipe import recipe_yaml
-    from nas.train.recipe import Recipe
+    from nas.recipe import Recipe
 
     probes = probe_images(variant.resolution)
     if variant.options.calibration is not None:

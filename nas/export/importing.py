@@ -12,6 +12,7 @@ from nas.errors import UsageError
 from nas.export.folder import check_sums
 from nas.export.variant import SHEET, check_name, read_sheet
 from nas.runs.run import Run
+from nas.search.confirmed import search_trials
 
 FOLDER = "imported"
 
@@ -29,7 +30,7 @@ def import_variant(folder: Path, path: Path, name: str | None = None) -> Path:
     name = name or sheet["name"]
     check_name(name)
     kept = path / FOLDER / name
-    if kept.exists() or name in (record.preset or record.anchor for record in run.records()):
+    if kept.exists() or name in (record.preset or record.anchor for record in search_trials(run)):
         raise UsageError(f"--name {name}: the run {path} has an anchor of that name; give another with --name")
     config = FastViTConfig.from_dict(sheet["config"])
     wrong = [line for line in check_sums(folder) if line.startswith((SHEET, "model.safetensors"))]
@@ -46,7 +47,7 @@ def import_variant(folder: Path, path: Path, name: str | None = None) -> Path:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    space = SearchSpace.from_toml(run.meta["space"]["toml"])
+    space = SearchSpace.from_toml(run.meta.space.toml)
     known = config in space
     run.study.enqueue_trial(space.encode(config) if known else {},
                             user_attrs={"anchor": name} | ({} if known else {"config": config.to_dict()}))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nas.errors import UsageError
 from nas.export.variant import Source, Variant
+from nas.search.confirmed import search_trials
 
 HALVES = (0.5, 0.5, 0.5)  # proxies see images scaled to [-1, 1]
 
@@ -23,15 +24,15 @@ def proxy_variant(path: Path, trial: int, name: str, source: Source) -> Variant:
     from nas.runs.run import Run
 
     run = Run.open(path)
-    record = next((record for record in run.records() if record.trial == trial), None)
+    record = next((record for record in search_trials(run) if record.trial == trial), None)
     if record is None:
         raise UsageError(f"--trial {trial}: {path} has no such trial")
     state = kept_weights(run, record)
-    task = load_task(run.meta["task"], resolution=run.meta["resolution"], seed=run.meta["seed"])
+    task = load_task(run.meta.task, resolution=run.meta.resolution, seed=run.meta.seed)
     config = proxy_config(source.config)
     model = FastViT(config, task.num_classes)
     model.load_state_dict(state)
-    steps = record.scores[-1]["step"] if record.scores else "a few"
+    steps = record.scores[-1].step if record.scores else "a few"
     words = (f"PROXY: not the network of trial {trial} but the quarter-width one that was trained in its place for "
              f"{steps} steps on {source.provenance['task']}; half precision was kept. Of use to look into the search, "
              "not to deploy")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastvit.config import FastViTConfig
-from nas.train.recipe import Recipe
+from nas.recipe import Recipe
 
 _OURS = ("resolution", "epoch_images", "seed", "drop_path")
 

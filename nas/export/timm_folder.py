@@ -15,7 +15,7 @@ import numpy as np
 from fastvit.config import FastViTConfig
 from nas.export.formats import Artefact, Runner, lacks
 from nas.export.variant import Variant, read_sheet
-from nas.train.recipe import Recipe
+from nas.recipe import Recipe
 
 WEIGHTS = "model.safetensors"
 _MODULE = '''"""Registers {name} with timm. Needs the FastViT configuration explorer (package `fastvit`) installed.

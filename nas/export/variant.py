@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from fastvit.config import FastViTConfig
 from fastvit.presets import named_config
 from nas.errors import UsageError
+from nas.search.confirmed import search_trials
+from nas.search.front import front_of
 
 if TYPE_CHECKING:
     from fastvit.model import FastViT
-    from nas.runs.run import Run, TrialRecord
-    from nas.train.recipe import Recipe
+    from nas.recipe import Recipe
+    from nas.runs.meta import RunMeta
+    from nas.runs.run import Run, Trial
 
 NAME = re.compile(r"[a-z][a-z0-9_]{2,40}")
 SHEET = "fastvit.json"  # our own description of a variant, beside timm's config.json
@@ -150,47 +153,45 @@ def _of_trial(path: Path, trial: int | None) -> Source:
     from nas.runs.run import Run
 
     run = Run.open(path)
-    records = {record.trial: record for record in run.records() if record.config}
+    records = {record.trial: record for record in search_trials(run) if record.config}
     if trial is None:
-        points = ", ".join(str(point["trial"]) for point in run.front()["points"][-8:])
+        points = ", ".join(str(record.trial) for record in front_of(list(records.values()), run.meta.budget_ms)[-8:])
         raise UsageError(f"{path} is a run: name one of its trials with --trial"
                          + (f"; its front has the trials {points}" if points else ""))
     if trial not in records:
         raise UsageError(f"--trial {trial}: {path} has no such trial with a configuration; it has "
                          f"{min(records, default=0)} to {max(records, default=0)}")
     record, meta = records[trial], run.meta
-    assert record.config is not None
-    own_images = meta["task"] not in DRAWN  # a head for the built-in classes is of no use to anybody
-    found = {"run": meta["id"], "trial": trial, "seed": meta["seed"], "task": meta["task"],
-             "task_fingerprint": meta["task_fingerprint"], "score_run": record.score, **dict(zip(
-                 ("score", "score_sd", "score_from"), record.estimate, strict=True)),
-             "proxy_steps": record.scores[-1]["step"] if record.scores else None, "preset": record.preset,
-             "run_versions": meta.get("versions", {})} | _decided(run, record)
-    return Source(record.preset or f"trial{trial}", FastViTConfig.from_dict(record.config), "trial",
-                  meta["resolution"], meta.get("num_classes", 1000) if own_images else 1000,
-                  _class_names(meta) if own_images else (), found, record.latency)
+    own_images = meta.task not in DRAWN  # a head for the built-in classes is of no use to anybody
+    found = {"run": meta.id, "trial": trial, "seed": meta.seed, "task": meta.task,
+             "task_fingerprint": meta.task_fingerprint, "score_run": record.score,
+             **{key: record.row()[key] for key in ("score", "score_sd", "score_from")},
+             "proxy_steps": record.scores[-1].step if record.scores else None, "preset": record.preset,
+             "run_versions": meta.versions} | _decided(run, record)
+    return Source(record.preset or f"trial{trial}", record.architecture, "trial",
+                  meta.resolution, meta.num_classes if own_images else 1000,
+                  _class_names(meta) if own_images else (), found, record.latency_json())
 
 
-def _decided(run: Run, record: TrialRecord) -> dict[str, Any]:
+def _decided(run: Run, record: Trial) -> dict[str, Any]:
     """How a trial stands to its run's recommendation and to a preset, and the reader's note."""
     from nas.report.recommendation import LARGEST, delta, recommend, reference, standing
     from nas.runs.marks import NONE, read_marks
 
-    records, meta = run.records(), run.meta
-    found = recommend(records, meta["budget_ms"], resolution=meta["resolution"],
-                      num_classes=int(meta.get("num_classes") or 1000))
-    base = reference(records, meta["budget_ms"], record, LARGEST)
-    measured = record.origin == "measured" and "ci_low_ms" in (record.latency or {}) and record.config is not None
+    records, meta = search_trials(run), run.meta
+    found = recommend(records, meta.budget_ms, resolution=meta.resolution, num_classes=meta.num_classes)
+    base = reference(records, meta.budget_ms, record, LARGEST)
+    measured = record.origin == "measured" and record.latency is not None and record.config is not None
     return {"standing": standing(found, record), "note": read_marks(run.attrs()).get(record.trial, NONE).note or None,
             "beside": delta(record, base).words if measured and base is not None and base is not record else None}
 
 
-def _class_names(meta: dict[str, Any]) -> tuple[str, ...]:
+def _class_names(meta: RunMeta) -> tuple[str, ...]:
     """The classes of a run's image folder, where it is still there and still has as many."""
     from nas.data.folder import labelled_files
 
     try:
-        names, _, _ = labelled_files(Path(meta["task"]), meta["seed"])
+        names, _, _ = labelled_files(Path(meta.task), meta.seed)
     except (OSError, UsageError):
         return ()
-    return names if len(names) == meta.get("num_classes") else ()
+    return names if len(names) == meta.num_classes else ()

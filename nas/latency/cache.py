@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.files import cache_folder, write_json
-from nas.latency.measurement import Measurement
 from nas.latency.runtime import Runtime, Setting
+from nas.runs.measurement import Measurement
 
 
 @cache

@@ -13,10 +13,10 @@ import numpy as np
 from fastvit.config import FastViTConfig
 from nas.errors import Failure, NotAvailable
 from nas.latency.features import ROUGH, Features, features
-from nas.latency.measurement import Measurement
 from nas.latency.predictor import LEAST, Predictor
 from nas.latency.runtime import Setting
 from nas.latency.service import measure, measure_many
+from nas.runs.measurement import Measurement
 from space import SearchSpace
 
 SECONDS = 60.0

@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nas.errors import DeviceGone, Failure, NotAvailable, UsageError
-from nas.latency.measurement import Measurement
 from nas.latency.network import Network
 from nas.latency.runtime import Session, Setting
+from nas.runs.measurement import Measurement
 
 if TYPE_CHECKING:
     import httpx

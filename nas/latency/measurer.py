@@ -19,17 +19,17 @@ import numpy as np
 from filelock import FileLock
 
 from nas import quiet
+from nas.clock import now
 from nas.errors import Failure, NotAvailable, UsageError
 from nas.files import cache_folder
 from nas.latency import protocols
 from nas.latency.devices import check_setting, runtime
-from nas.latency.measurement import Measurement
 from nas.latency.network import Network
 from nas.latency.noise import BUSY, Others
 from nas.latency.reference import session_of
 from nas.latency.runtime import HALF_WIDTH, VERSIONS, Runtime, Session, Setting
 from nas.latency.warm import steady, undisturbed
-from nas.runs.run import now
+from nas.runs.measurement import Measurement, Origin
 
 Tell = Callable[[str], None]
 
@@ -59,7 +59,7 @@ def measure_here(request: dict[str, Any], tell: Tell) -> list[Measurement]:
         if not paused or values.get("others", 0.0) > BUSY:
             values["flags"] = (*values.get("flags", ()), "busy")
         found.append(Measurement(
-            **values, name=network.name, config_key=network.key, device=device, origin="measured",
+            **values, name=network.name, config_key=network.key, device=device, origin=Origin.MEASURED,
             resolution=setting.resolution, batch=setting.batch, threads=setting.threads, precision=setting.precision,
             protocol=VERSIONS[protocol], runtime=chosen.version(), measured_at=now(), stages_s=clock.seconds,
             seconds=sum(clock.seconds.values())))

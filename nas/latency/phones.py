@@ -25,13 +25,13 @@ import numpy as np
 from fastvit.config import FastViTConfig
 from fastvit.presets import ABLATIONS, PRESETS
 from fastvit.published import published as published_rows
+from nas.clock import now
 from nas.errors import UsageError
+from nas.latency.choices import choices
 from nas.latency.features import features
-from nas.latency.measurement import Measurement
 from nas.latency.network import Network
-from nas.latency.predictor import choices
 from nas.latency.runtime import Setting
-from nas.runs.run import now
+from nas.runs.measurement import Measurement, Origin
 
 PHONES = {"iphone12pro": "iPhone 12 Pro"}
 RESOLUTION = 256
@@ -131,7 +131,7 @@ def measurements(networks: Sequence[Network], device: str, resolution: int) -> l
     """Predictions in the shape of measurements, with their origin."""
     configs = [network.config for network in networks if network.config is not None]
     ms, low, high, outside = predict(configs, device, resolution)
-    return [Measurement(network.name, network.key, device, "predicted", resolution, float(ms[i]), float(low[i]),
+    return [Measurement(network.name, network.key, device, Origin.PREDICTED, resolution, float(ms[i]), float(low[i]),
                         float(high[i]), precision=PRECISION, protocol="fit-2", runtime=words(device),
                         flags=("extrapolated",) if outside[i] else (), measured_at=now())
             for i, network in enumerate(networks)]

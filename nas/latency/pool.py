@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from nas.latency.measurement import Measurement
+from nas.runs.measurement import Measurement
 
 PRIOR_DF = 4  # degrees of freedom that believe the intervals: two sessions that differ by chance widen nothing much
 

@@ -20,6 +20,7 @@ from fastvit.config import FastViTConfig
 from nas.errors import Failure, UsageError
 from nas.files import write_json
 from nas.latency.cache import device_place, stored_predictor
+from nas.latency.choices import choices
 from nas.latency.devices import canonical, runtime
 from nas.latency.features import ROUGH, Features, features
 from nas.latency.runtime import Setting
@@ -36,18 +37,6 @@ _RIDGE = 1e-3
 _ROUGHLY = 1.0
 _DOUBT = 8
 _OTHER_SPEED = 0.05  # of the reference network, relative: from here on what was measured before is rescaled
-
-
-def choices(configs: Sequence[FastViTConfig]) -> np.ndarray:
-    """Configurations as points (N, 28) in which a typical step between two of them is about 1 in each dimension."""
-    def column(name: str) -> np.ndarray:
-        return np.array([getattr(config, name) for config in configs], float)
-
-    attention = np.array([[mixer == "attention" for mixer in config.mixers] for config in configs], float)
-    return np.concatenate([np.log(column("depths")) / 0.6, np.log(column("widths")) / 0.4,
-                           np.log(column("mlp_ratios")) / 0.5, 2 * attention, column("mixer_kernels") / 1.7,
-                           column("ffn_kernels") / 1.7, column("patch_kernels") / 1.7,
-                           np.log(column("stem_stride"))[:, None]], 1)
 
 
 class Predictor:
@@ -116,19 +105,19 @@ class Predictor:
         return self
 
     def update(self, records: Iterable[Any]) -> int:
-        """Add what a run has measured (TrialRecords; others are passed over) and fit again; how many were new.
+        """Add what a run has measured (its trials; others are passed over) and fit again; how many were new.
         What was known from a time when the machine was faster or slower is rescaled by the reference network."""
         records = list(records)
-        self.rescale([r.latency.get("reference_ms") for r in records if r.origin == "measured"])
+        self.rescale([r.latency.reference_ms for r in records if r.latency is not None and r.origin == "measured"])
         known = {config.key() for config in self.configs}
         configs, ms, sd = list(self.configs), list(self.ms), list(self.sd)
         for record in records:
             if record.origin != "measured" or not record.config or not record.latency_ms or record.config_key in known:
                 continue
             known.add(record.config_key)
-            configs.append(FastViTConfig.from_dict(record.config))
+            configs.append(record.config)
             ms.append(record.latency_ms)
-            sd.append((record.latency["ci_high_ms"] - record.latency["ci_low_ms"]) / (3.92 * record.latency_ms))
+            sd.append((record.latency.ci_high_ms - record.latency.ci_low_ms) / (3.92 * record.latency_ms))
         new = len(configs) - len(self.configs)
         if new:
             self.fit(configs, ms, sd)

@@ -11,11 +11,11 @@ from nas.errors import UsageError
 from nas.latency.cache import Entry, device_place
 from nas.latency.device_client import measure_there
 from nas.latency.devices import PREDICTED, canonical, check_device, check_setting, is_remote, runtime
-from nas.latency.measurement import Measurement
 from nas.latency.network import Network
 from nas.latency.phones import PRECISION, measurements, refuse
 from nas.latency.process import BENCH
 from nas.latency.runtime import HALF_WIDTH, VERSIONS, Setting
+from nas.runs.measurement import Measurement
 
 Target = FastViTConfig | str
 

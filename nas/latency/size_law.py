@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
+from nas.runs.trial import Trial
 
 
 class SizeLaw:
@@ -17,12 +16,12 @@ class SizeLaw:
         self.resolution = resolution
         self._weights: np.ndarray | None = None
 
-    def fit(self, records: list[Any]) -> None:
+    def fit(self, records: list[Trial]) -> None:
         measured = [r for r in records if r.config and r.origin == "measured" and r.latency_ms]
         if len(measured) < 4:
             return
-        rows = np.array([self._row(FastViTConfig.from_dict(r.config)) for r in measured])
-        target = np.log([r.latency_ms for r in measured])
+        rows = np.array([self._row(r.architecture) for r in measured])
+        target = np.log([r.latency_ms or np.nan for r in measured])
         # A little ridge: the presets alone nearly lie on a line.
         self._weights = np.linalg.solve(rows.T @ rows + 1e-3 * np.eye(rows.shape[1]), rows.T @ target)
 

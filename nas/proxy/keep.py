@@ -12,7 +12,7 @@ from nas.files import write_atomic
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nas.runs.run import Run, TrialRecord
+    from nas.runs.run import Run, Trial
 
 FOLDER = "weights"
 _BACKBONE = "module.backbone."
@@ -54,7 +54,7 @@ def keep_weights(checkpoint: Path, path: Path) -> None:
                          if key.startswith(_BACKBONE)}, {"form": "proxy", "step": str(saved["step"])})
 
 
-def kept_weights(run: Run, record: TrialRecord) -> dict[str, Tensor]:
+def kept_weights(run: Run, record: Trial) -> dict[str, Tensor]:
     """The float32 weights of a trial's proxy, under our names.
 
     Raises:

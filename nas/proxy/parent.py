@@ -16,6 +16,7 @@ from fastvit.config import FastViTConfig
 from fastvit.presets import PRESETS
 from nas.files import cache_folder
 from nas.proxy.keep import read_weights, write_weights
+from nas.proxy.recipe import RECIPE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,8 +75,6 @@ def shipped_path(fingerprint: str, seed: int) -> Path:
 
 def parent_path(fingerprint: str, steps: int, seed: int) -> Path:
     """Where the parent of these images is, or will be."""
-    from nas.proxy import RECIPE
-
     if (shipped := shipped_path(fingerprint, seed)).exists():
         return shipped
     return cache_folder("parents") / f"{fingerprint}-{number_of(seed)}-{parent_steps(steps)}-r{RECIPE}.safetensors"

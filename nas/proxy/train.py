@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,9 +23,6 @@ from nas.errors import Failure
 from nas.files import write_atomic
 from nas.proxy.net import DENSE_STAGES, ProxyNet, dense_errors
 
-if TYPE_CHECKING:
-    from nas.proxy.parent import Parent
-
 BATCH = 32
 LEARNING_RATE = 1e-2
 CLASS_WEIGHT = 0.1  # beside dense targets, which then are told apart in half the steps (docs/LOG.md)
@@ -33,6 +30,12 @@ WARM_UP_STEPS = 10
 EMA_DECAY = 0.95  # evaluated are averaged weights at a constant rate: every step can be a run's last
 CALIBRATION_IMAGES, VALIDATION_IMAGES = 512, 768
 IMAGES_OF_A_SEED = 1 << 22  # runs of different seeds see different images where a task has that many
+
+
+class Initializer(Protocol):
+    """Fills a new network's weights, as a task's parent does (nas/proxy/parent.py)."""
+
+    def hand_down(self, net: ProxyNet) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Trainer:
     """One proxy in training. `to(steps)` goes on to that step; `evaluate()` scores the averaged weights."""
 
     def __init__(self, config: FastViTConfig, task: Task, *, seed: int = 0, branches: int = 0,
-                 device: str | None = None, pixels: int | None = None, parent: Parent | None = None) -> None:
+                 device: str | None = None, pixels: int | None = None, parent: Initializer | None = None) -> None:
         self.task, self.seed, self.pixels, self.branches = task, seed, pixels or task.proxy_pixels, branches
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.manual_seed(seed)

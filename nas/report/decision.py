@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from nas.report.documents import front_document
 from nas.report.recommendation import LARGEST, Limits, delta, recommend, reference
 from nas.runs.marks import NONE, read_marks
 from nas.runs.run import Run
+from nas.search.confirmed import search_trials
 
 
 def decided_front(run: Run, budget_ms: float | None = None, limits: Limits | None = None, against: str = LARGEST
@@ -15,9 +17,9 @@ def decided_front(run: Run, budget_ms: float | None = None, limits: Limits | Non
     """The contract's front document of the points that meet the limits, with "recommendation" (None without a point),
     and for each point its "delta" to a preset, whether it is "tied", its "star" and "note"."""
     limits = limits or Limits()
-    resolution, classes = int(run.meta["resolution"]), int(run.meta.get("num_classes") or 1000)
-    front = run.front(budget_ms, lambda record: limits.meets(record, resolution, classes))
-    records = run.records()
+    resolution, classes = run.meta.resolution, run.meta.num_classes
+    front = front_document(run, budget_ms, lambda record: limits.meets(record, resolution, classes))
+    records = search_trials(run)
     found = recommend(records, front["budget_ms"], resolution=resolution, num_classes=classes, limits=limits,
                       against=against)
     tied = set() if found is None else {record.trial for record in found.tied}

@@ -10,9 +10,11 @@ from fastvit.presets import PRESETS
 from nas.errors import UsageError
 from nas.estimate.forecast import Forecast
 from nas.report.decision import decided_front
+from nas.report.documents import status_document
 from nas.report.printed import front_figure, latency_words, score_words
 from nas.report.recommendation import LARGEST, Limits, why_faster
 from nas.runs.run import Run
+from nas.search.confirmed import search_trials
 
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -67,14 +69,14 @@ def report_page(run: Run, budget_ms: float | None = None, limits: Limits | None 
     """
     from jinja2 import Environment
 
-    records = run.records()
+    records = search_trials(run)
     if not records:
         raise UsageError(f"{run.path} holds no trials yet; go on with `search.py resume {run.path}`")
     front = decided_front(run, budget_ms, limits, against)
     found = front["recommendation"]
-    made_up = "Demonstration, every figure comes from a formula: " if run.meta.get("synthetic") else ""
+    made_up = "Demonstration, every figure comes from a formula: " if run.meta.synthetic else ""
     title = (f"{made_up}FastViT under {front['budget_ms']:g} ms on {front['device']} at {front['resolution']} px: "
-             f"run {run.meta['id']}")
+             f"run {run.meta.id}")
     nothing = f"No point meets {front['budget_ms']:g} ms" + (f" with {limits.words()}" if limits else "") + "."
     template = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE)
     return template.render(
@@ -98,8 +100,8 @@ def _notes(front: dict[str, Any], run: Run) -> list[str]:
     point = next((p for p in front["points"] if p["trial"] == found["trial"]), None)
     if point is not None and found["delta"] is not None:
         preset = found["delta"]["preset"]
-        why = why_faster(FastViTConfig.from_dict(point["config"]), PRESETS[preset], int(run.meta["resolution"]),
-                         int(run.meta.get("num_classes") or 1000))
+        why = why_faster(FastViTConfig.from_dict(point["config"]), PRESETS[preset], run.meta.resolution,
+                         run.meta.num_classes)
         notes.append(f"From {preset.upper()}: {found['delta']['changes']}." + (f" That is {why}." if why else ""))
     return notes
 
@@ -122,7 +124,7 @@ def _row(point: dict[str, Any], front: dict[str, Any]) -> dict[str, Any]:
 
 def _worth(run: Run) -> list[str]:
     """What is known of the errors of this run's figures."""
-    records = run.records()
+    records = search_trials(run)
     lines = ["A latency is the median of repeated blocks of inferences, each corrected by a reference network measured "
              "beside it; its interval holds 95 %. It is of this device, resolution, batch 1 and runtime alone."]
     seeds = [r for r in records if r.confirmed]
@@ -131,7 +133,7 @@ def _worth(run: Run) -> list[str]:
                      f"of one seed is pooled over {len(seeds)} networks.")
     words = Forecast.fit(run.meta, records, run.attrs().get("posterior")).words()
     lines.append(f"What the search predicted of networks that it had not tried: {words}")
-    if not run.meta.get("synthetic"):
+    if not run.meta.synthetic:
         lines.append("The score orders networks; it is no accuracy of a network that was trained in full "
                      "(`search.py train`).")
     return lines
@@ -144,7 +146,7 @@ def _commands(run: Run, front: dict[str, Any]) -> list[tuple[str, str]]:
     if found := front["recommendation"]:
         said.append(("Write it as a variant that other tools load (its weights are random until it is trained):",
                      f"python search.py export {place} --trial {found['trial']} --name fastvit_mine"))
-        task = str(run.meta["task"])
+        task = str(run.meta.task)
         data = shlex.quote(task) if "/" in task else "DIR"
         said.append(("Train it:", f"python search.py train exports/fastvit_mine --data {data}"))
     if points and not all(p["confirmed"] for p in points):
@@ -156,14 +158,14 @@ def _commands(run: Run, front: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    meta, status = run.meta, run.status()
-    host = meta.get("host") or {}
+    meta, status = run.meta, status_document(run)
+    host = meta.host
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in status["trials"].items() if count)
     known = [("run", str(run.path)), ("state", f"{status['state']} after {status['elapsed_s'] / 60:.1f} minutes"),
-             ("trials", counts), ("created", meta.get("created")), ("task", meta.get("task")),
-             ("fingerprint of the images", meta.get("task_fingerprint")), ("resolution", f"{meta['resolution']} px"),
-             ("device", meta["device"]), ("machine", ", ".join(str(v) for v in host.values()) or None),
-             ("space", (meta.get("space") or {}).get("name")), ("seed", meta.get("seed")),
-             ("training steps of a proxy", meta.get("steps")),
-             ("versions", ", ".join(f"{k} {v}" for k, v in (meta.get("versions") or {}).items()) or None)]
+             ("trials", counts), ("created", meta.created), ("task", meta.task),
+             ("fingerprint of the images", meta.task_fingerprint), ("resolution", f"{meta.resolution} px"),
+             ("device", meta.device), ("machine", ", ".join(str(v) for v in host.values()) or None),
+             ("space", meta.space.name), ("seed", meta.seed),
+             ("training steps of a proxy", meta.steps),
+             ("versions", ", ".join(f"{k} {v}" for k, v in meta.versions.items()) or None)]
     return [(name, str(value)) for name, value in known if value is not None]

@@ -11,6 +11,7 @@ from fastvit.difference import in_words, nearest_preset
 from fastvit.presets import PRESETS
 from nas.files import write_atomic
 from nas.report.decision import decided_front
+from nas.report.documents import front_document, trial_frame
 from nas.runs.run import Run
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def front_figure(run: Run) -> go.Figure:
     """Latency against score: every trial, the front as a step line, the budget, and the presets as anchors."""
     import plotly.graph_objects as go
 
-    front, frame = run.front(), run.frame()
+    front, frame = front_document(run), trial_frame(run)
     shown = frame[(frame.origin == "measured") & frame.score.notna() & frame.preset.isna() & frame.anchor.isna()]
     figure = go.Figure()
     # Scores of trials that ended early are of fewer steps: not on the same scale, so hidden until asked for.

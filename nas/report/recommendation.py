@@ -19,10 +19,11 @@ from fastvit.config import FastViTConfig
 from fastvit.cost import cost, memory_mb
 from fastvit.difference import in_words, nearest_preset
 from fastvit.presets import PRESETS
-from nas.search.confirmation import eligible, front_of
+from nas.runs.trial import Source
+from nas.search.front import eligible, front_of
 
 if TYPE_CHECKING:
-    from nas.runs.run import TrialRecord
+    from nas.runs.run import Trial
 
 SURE = 2.0  # standard deviations of a difference from which on it is beyond doubt
 MORE = 0.10  # the share of more time that a reader may ask about
@@ -39,10 +40,10 @@ class Limits:
     most_size_mb: float | None = None
     most_memory_mb: float | None = None
 
-    def meets(self, record: TrialRecord, resolution: int, num_classes: int) -> bool:
+    def meets(self, record: Trial, resolution: int, num_classes: int) -> bool:
         """Whether a trial's score and size meet every limit."""
-        score = record.estimate[0]
-        if self.least_score is not None and (score is None or score < self.least_score):
+        score = record.estimate
+        if self.least_score is not None and (score is None or score.value < self.least_score):
             return False
         sizes = ((self.most_params_m, lambda c: cost(c, resolution, num_classes).params_m),
                  (self.most_size_mb, lambda c: size_mb(c, num_classes)),
@@ -106,11 +107,11 @@ class Recommendation:
     """The pick of a run under a budget. `tied` are the trials that are not distinguishably worse than `best`, from
     fast to slow; the first of them is the pick."""
 
-    pick: TrialRecord
-    best: TrialRecord
-    tied: tuple[TrialRecord, ...]
+    pick: Trial
+    best: Trial
+    tied: tuple[Trial, ...]
     considered: int  # how many points could have been picked
-    unconfirmed: tuple[TrialRecord, ...]  # of the front, with a higher estimate than `best`, but not confirmed
+    unconfirmed: tuple[Trial, ...]  # of the front, with a higher estimate than `best`, but not confirmed
     budget_ms: float
     limits: Limits
     delta: Delta | None
@@ -179,7 +180,7 @@ class Recommendation:
                 "more_time": {"share": MORE, "at": [asdict(gain) for gain in self.more]}}
 
 
-def recommend(records: Sequence[TrialRecord], budget_ms: float, *, resolution: int, num_classes: int = 1000,
+def recommend(records: Sequence[Trial], budget_ms: float, *, resolution: int, num_classes: int = 1000,
               limits: Limits | None = None, against: str = LARGEST) -> Recommendation | None:
     """The pick of a run under a budget, or None when no point meets it and the limits.
 
@@ -203,7 +204,7 @@ def recommend(records: Sequence[TrialRecord], budget_ms: float, *, resolution: i
                           tuple(more_time(front_of(points, budget_ms))))
 
 
-def standing(found: Recommendation | None, record: TrialRecord) -> str:
+def standing(found: Recommendation | None, record: Trial) -> str:
     """What a run's recommendation says of one of its trials, in words."""
     if found is None:
         return "the run has no point under its budget"
@@ -214,30 +215,33 @@ def standing(found: Recommendation | None, record: TrialRecord) -> str:
     return f"not the run's recommendation, which is {found.headline()}"
 
 
-def _score(record: TrialRecord) -> float:
-    return float(record.estimate[0] or 0.0)
+def _score(record: Trial) -> float:
+    return record.estimate.value if record.estimate is not None else 0.0
 
 
-def _sd(*records: TrialRecord) -> float:
+def _sd(*records: Trial) -> float:
     """Of the difference of scores; a doubt that all of a run's estimates share takes no part in it."""
     return math.hypot(*(own_sd(record) for record in records))
 
 
-def own_sd(record: TrialRecord) -> float:
+def own_sd(record: Trial) -> float:
     """Standard deviation of a score as far as it is a trial's own."""
-    _, sd, origin = record.estimate
-    return float((record.apart_sd if origin == "posterior" and record.apart_sd is not None else sd) or 0.0)
+    shown = record.estimate
+    if shown is None:
+        return 0.0
+    return float((record.apart_sd if shown.source == Source.POSTERIOR and record.apart_sd is not None
+                  else shown.sd) or 0.0)
 
 
-def worse(record: TrialRecord, than: TrialRecord) -> bool:
+def worse(record: Trial, than: Trial) -> bool:
     """Whether a score is lower beyond doubt."""
     return _score(than) - _score(record) > SURE * _sd(record, than)
 
 
-def reference(records: Iterable[TrialRecord], budget_ms: float, record: TrialRecord, against: str
-              ) -> TrialRecord | None:
+def reference(records: Iterable[Trial], budget_ms: float, record: Trial, against: str
+              ) -> Trial | None:
     """The preset, as the run measured it, that `record` is to stand beside; None when the run has none such."""
-    presets = {r.preset: r for r in records if r.preset and r.latency_ms}
+    presets = {r.preset: r for r in records if r.preset and r.latency is not None}
     if against in PRESETS:
         return presets.get(against)
     under = [r for r in presets.values() if eligible(r, budget_ms)]
@@ -246,18 +250,20 @@ def reference(records: Iterable[TrialRecord], budget_ms: float, record: TrialRec
     return presets.get(nearest_preset(record.architecture)) if record.config else None
 
 
-def delta(record: TrialRecord, preset: TrialRecord) -> Delta:
+def delta(record: Trial, preset: Trial) -> Delta:
     """How a trial stands to a preset of its run; both were measured."""
-    ours, its = record.latency or {}, preset.latency or {}
-    change = ours["latency_ms"] - its["latency_ms"]
-    known = record.estimate[0] is not None and preset.estimate[0] is not None
-    return Delta(preset.preset or "", change, 100 * change / its["latency_ms"],
-                 ours["ci_low_ms"] > its["ci_high_ms"] or ours["ci_high_ms"] < its["ci_low_ms"],
+    ours, its = record.latency, preset.latency
+    assert ours is not None, "it was measured"
+    assert its is not None, "it was measured"
+    change = ours.latency_ms - its.latency_ms
+    known = record.estimate is not None and preset.estimate is not None
+    return Delta(preset.preset or "", change, 100 * change / its.latency_ms,
+                 ours.ci_low_ms > its.ci_high_ms or ours.ci_high_ms < its.ci_low_ms,
                  _score(record) - _score(preset) if known else None, _sd(record, preset) if known else None,
                  in_words(record.architecture, preset.architecture) if record.config and preset.config else "")
 
 
-def more_time(front: Sequence[TrialRecord]) -> list[Gain]:
+def more_time(front: Sequence[Trial]) -> list[Gain]:
     """What MORE time buys at each point of a front that has a slower one as far off, by a parabola of the score over
     the logarithm of latency, fitted with the scores' standard deviations; a straight line through three points, nothing
     with fewer."""
@@ -282,21 +288,22 @@ def more_time(front: Sequence[TrialRecord]) -> list[Gain]:
             if at + math.log1p(MORE) <= log_ms.max() + 1e-9]
 
 
-def name(record: TrialRecord) -> str:
+def name(record: Trial) -> str:
     return f"{record.preset.upper()} (trial {record.trial})" if record.preset else f"trial {record.trial}"
 
 
-def figures(record: TrialRecord) -> str:
+def figures(record: Trial) -> str:
     """Latency and score of a measured trial, such as "1.24 ms, 0.528 ± 0.010"."""
-    score, sd, _ = record.estimate
-    return f"{record.latency_ms:.3g} ms, {score:.3f}" + (f" ± {sd:.3f}" if sd else "")
+    shown = record.estimate
+    assert shown is not None, "it was scored"
+    return f"{record.latency_ms:.3g} ms, {shown.value:.3f}" + (f" ± {shown.sd:.3f}" if shown.sd else "")
 
 
-def difference(one: TrialRecord, other: TrialRecord) -> str:
+def difference(one: Trial, other: Trial) -> str:
     return f"{_score(one) - _score(other):+.3f} ± {_sd(one, other):.3f}"
 
 
-def _listed(records: Sequence[TrialRecord], most: int = 4) -> str:
+def _listed(records: Sequence[Trial], most: int = 4) -> str:
     said = "; ".join(f"{name(r)}, {figures(r)}" for r in records[:most])
     return said + (f"; {len(records) - most} more" if len(records) > most else "")
 

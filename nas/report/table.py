@@ -1,9 +1,8 @@
-"""All trials of a run as one table: what TrialRecord.row() shows, and what it leaves out as columns of JSON."""
+"""All trials of a run as one table: what Trial.row() shows, and what it leaves out as columns of JSON."""
 
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,16 +24,16 @@ def table(run: Run) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from nas.runs.run import TrialRecord
+    from nas.runs.trial import Trial, json_column
 
     rows = []
-    for record in run.all_records():
-        row = record.row() | {"run": run.meta["id"]} | {key: run.meta.get(key) for key in RUN_COLUMNS}
+    for record in run.trials():
+        row = record.row() | {"run": run.meta.id} | {key: getattr(run.meta, key) for key in RUN_COLUMNS}
         row |= {"confirms": record.confirms, "seed": record.seed, "reused_from": record.reused_from,
                 "retried": record.retried, "score_origin": record.score_origin}
-        row |= {f"{name}_json": json.dumps(getattr(record, name)) for name in JSON_COLUMNS}
+        row |= {f"{name}_json": json_column(record, name) for name in JSON_COLUMNS}
         rows.append(row)
-    frame = pd.DataFrame(rows, columns=None if rows else list(TrialRecord(trial=0).row()))
+    frame = pd.DataFrame(rows, columns=None if rows else list(Trial(trial=0).row()))
     for name in ("confirms", "seed", "reused_from", "steps"):
         if name in frame:
             frame[name] = frame[name].astype("Int64")

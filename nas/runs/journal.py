@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from optuna.storages.journal import BaseJournalBackend
-from optuna.trial import TrialState
 
 from nas.errors import UsageError
+from nas.runs.studies import is_lasting
 
 
 @contextlib.contextmanager
@@ -68,21 +68,11 @@ class Journal(BaseJournalBackend):
                 # A full disk takes the first part of a write and says nothing.
                 if file.write(data) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                if any(map(_lasting, logs)):
+                if any(map(is_lasting, logs)):  # all that was appended before is flushed with it
                     os.fsync(file.fileno())
             except OSError:
                 file.truncate(end)
                 raise
-
-
-def _lasting(entry: dict[str, Any]) -> bool:
-    """Whether a power cut must not undo this: what studies hold, and every trial's end. All that was appended
-    before is flushed with it; a kill alone undoes nothing that was written."""
-    from optuna.storages.journal._storage import JournalOperation as Operation
-
-    code = entry.get("op_code")
-    return (code in (Operation.CREATE_STUDY, Operation.SET_STUDY_USER_ATTR)
-            or (code == Operation.SET_TRIAL_STATE_VALUES and TrialState(entry["state"]).is_finished()))
 
 
 def whole(file: IO[bytes]) -> int:
@@ -133,6 +123,6 @@ def repair(path: Path) -> str | None:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

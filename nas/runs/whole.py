@@ -3,12 +3,16 @@ that finished."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from nas.runs.meta import RunState
+
+if TYPE_CHECKING:
+    from nas.runs.run import Run
 
 
-def missing(meta: Mapping[str, Any], state: str, journal: Path, trials: int, unfinished: int) -> str | None:
+def missing(run: Run, state: RunState, trials: int, unfinished: int) -> str | None:
     """What is lost of a run that keeps its trials in a journal, in a sentence; None when nothing is.
 
     Args:
@@ -16,11 +20,11 @@ def missing(meta: Mapping[str, Any], state: str, journal: Path, trials: int, unf
         trials: in the journal, those that confirm others included.
         unfinished: how many of them have begun and not ended.
     """
-    if state == "running" or meta.get("storage", "journal") != "journal":
+    if state == RunState.RUNNING or run.meta.shared:
         return None
-    counted = int(meta.get("trials_told") or 0)
+    journal, counted = run.journal, run.progress.trials_told or 0
     if not journal.exists() or not journal.stat().st_size:
-        if not counted and not meta.get("elapsed_s"):
+        if not counted and not run.progress.elapsed_s:
             return None  # it never began
         what = "is empty" if journal.exists() else "is missing"
         return f"{journal} {what}, so none of the run's trials can be shown; restore it from a copy"
@@ -29,7 +33,7 @@ def missing(meta: Mapping[str, Any], state: str, journal: Path, trials: int, unf
     if _half_a_line(journal):
         return (f"the last line of {journal} is half-written; `search.py resume {journal.parent}` cuts it off and "
                 "goes on")
-    if state == "finished" and unfinished and not counted:
+    if state == RunState.FINISHED and unfinished and not counted:
         return f"{journal} ends within a trial although the run finished; restore it from a copy"
     return None
 

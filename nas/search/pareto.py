@@ -20,15 +20,15 @@ def pareto(latency_ms: Sequence[float] | np.ndarray, score: Sequence[float] | np
 
 
 def hypervolume(latency_ms: Sequence[float] | np.ndarray, score: Sequence[float] | np.ndarray, *,
-                budget_ms: float, score_floor: float) -> float:
-    """Area between the front and the corner (budget_ms, score_floor), as a share of budget_ms x 1 score unit.
+                budget_ms: float) -> float:
+    """Area between the front and the corner (budget_ms, score 0), as a share of budget_ms x 1 score unit.
 
-    Points over the budget or below the floor add nothing; no point at all gives 0.
+    Points over the budget or at no score add nothing; no point at all gives 0.
     """
     ms, value = np.asarray(latency_ms, float), np.asarray(score, float)
-    inside = np.isfinite(ms) & np.isfinite(value) & (ms <= budget_ms) & (value > score_floor)
+    inside = np.isfinite(ms) & np.isfinite(value) & (ms <= budget_ms) & (value > 0)
     ms, value = ms[inside], value[inside]
-    area, floor = 0.0, score_floor
+    area, floor = 0.0, 0.0
     for index in pareto(ms, value):
         area += (budget_ms - ms[index]) * (value[index] - floor)
         floor = value[index]

@@ -8,7 +8,6 @@ surrogate's posterior of its score and at its predicted latency, is evaluated. E
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from nas.estimate.judge import Judge
 from nas.estimate.surrogate import SIZE_RESOLUTION, Evidence, Surrogate, evidence
+from nas.runs.trial import Outcome, Trial
 from nas.search.pareto import pareto
 from space import SearchSpace
 
@@ -37,12 +37,12 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 Predict = Callable[[Sequence[FastViTConfig]], np.ndarray]
 Estimates = Callable[[Sequence[FastViTConfig]], tuple[np.ndarray, np.ndarray]]
-JudgeOf = Callable[[Sequence[Any]], Judge]
+JudgeOf = Callable[[Sequence[Trial]], Judge]
 
 
-def gains(ms: np.ndarray, score: np.ndarray, front_ms: np.ndarray, front_score: np.ndarray, budget_ms: float,
-          floor: float) -> np.ndarray:
-    """Hypervolume that each point alone would add to a front, in ms times score; 0 over `budget_ms`.
+def hypervolume_gains(ms: np.ndarray, score: np.ndarray, front_ms: np.ndarray, front_score: np.ndarray,
+                      budget_ms: float, floor: float) -> np.ndarray:
+    """Hypervolume that each point alone would add to a front, as nas.search.pareto.hypervolume counts it.
 
     Args:
         ms, score: the points (N,).
@@ -52,7 +52,7 @@ def gains(ms: np.ndarray, score: np.ndarray, front_ms: np.ndarray, front_score: 
     height = np.concatenate([[floor], np.maximum(front_score, floor)])
     # Over each step of the front: the part of it to the right of the point, times how far the point rises above it.
     width = np.clip(edges[1:] - np.maximum(edges[:-1], ms[:, None]), 0, None)
-    return (width * np.clip(score[:, None] - height, 0, None)).sum(1)
+    return (width * np.clip(score[:, None] - height, 0, None)).sum(1) / budget_ms
 
 
 class Proposer:
@@ -95,23 +95,22 @@ class Proposer:
                 return [configs[index] for _, index in near]
         return []
 
-    def next(self, records: Sequence[Any], predict_ms: Predict) -> FastViTConfig | None:
+    def next(self, trials: Sequence[Trial], predict_ms: Predict) -> FastViTConfig | None:
         """The next configuration, or None when nothing within the budget is left to propose."""
-        known = {record.config_key for record in records if record.config_key}
-        scored = [r for r in records if r.scores and r.config and r.origin == "measured"
-                  and r.latency_ms <= self.budget_ms]
-        begun = sum(r.outcome in ("complete", "stopped_early", "running") and not (r.preset or r.anchor)
-                    for r in records)
+        known = {t.config_key for t in trials if t.config_key}
+        scored = [t for t in trials if t.scores and t.config and t.meets_budget(self.budget_ms)]
+        begun = sum(t.outcome in (Outcome.COMPLETE, Outcome.STOPPED_EARLY, Outcome.RUNNING)
+                    and not (t.preset or t.anchor) for t in trials)
         if self.judge is None and begun < STARTUP_TRIALS and not self.prior:
             return self.warm_start(predict_ms, known)
-        estimated = self._estimates(records, scored)
+        estimated = self._estimates(trials, scored)
         if estimated is None or not scored:
             return self.warm_start(predict_ms, known)
         # What others are at counts as if it had ended as expected, so that workers do not all try the same corner.
-        others = [r for r in records if r.outcome == "running" and r.config and not r.scores]
-        configs = [r.architecture for r in (*scored, *others)]
+        others = [t for t in trials if t.outcome == Outcome.RUNNING and t.config and not t.scores]
+        configs = [t.architecture for t in (*scored, *others)]
         mean, _ = estimated(configs)
-        ms = np.concatenate([[r.latency_ms for r in scored], predict_ms(configs[len(scored):])])
+        ms = np.concatenate([[t.latency_ms or np.nan for t in scored], predict_ms(configs[len(scored):])])
         on_front = pareto(np.where(ms <= self.budget_ms, ms, np.nan), mean)
         bred = {config.key(): config for config in (*self._kept, *self.candidates([configs[i] for i in on_front]))}
         pool = [config for key, config in bred.items() if key not in known]
@@ -126,18 +125,18 @@ class Proposer:
                        (self.budget_ms * REACH, min(mean.min(), pool_mean.min())))
         gain = np.zeros(len(pool))
         for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-            gain += weight * gains(pool_ms, pool_mean + node * pool_sd, ms[on_front], mean[on_front], edge,
-                                   float(floor))
-        best, *others = np.argsort(-gain)[:KEPT + 1]
+            gain += weight * hypervolume_gains(pool_ms, pool_mean + node * pool_sd, ms[on_front], mean[on_front],
+                                               edge, float(floor))
+        best, *next_best = np.argsort(-gain)[:KEPT + 1]
         if gain[best] <= 0:
             return self.random(predict_ms, known)
-        self._kept = [pool[i] for i in others]
+        self._kept = [pool[i] for i in next_best]
         return pool[best]
 
-    def _estimates(self, records: Sequence[Any], scored: Sequence[Any]) -> Estimates | None:
+    def _estimates(self, trials: Sequence[Trial], scored: Sequence[Trial]) -> Estimates | None:
         """What is thought of configurations now: mean and standard deviation; None before anything can be."""
         if self.judge is not None:
-            judge = self.judge(records)
+            judge = self.judge(trials)
 
             def by_judge(configs: Sequence[FastViTConfig]) -> tuple[np.ndarray, np.ndarray]:
                 found = judge.estimate(configs)
@@ -148,7 +147,7 @@ class Proposer:
 
             return by_judge
         refit = len(scored) >= REFIT_AT * self._fitted_to
-        self.surrogate.fit([*self.prior, *evidence(records)], optimize=refit)
+        self.surrogate.fit([*self.prior, *evidence(trials)], optimize=refit)
         if refit:
             self._fitted_to = len(scored)
         return self.surrogate.predict if self.surrogate.ready else None

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from fastvit.config import FastViTConfig
+from nas.data.pictures import Images, eval_loader, open_images
 from nas.evaluate.metrics import confusion, most_confused, per_class, summary
 from nas.evaluate.predict import predict
 from nas.export.folder import Exported, update
 from nas.export.formats import Runner
 from nas.export.variant import Options, Variant, read_sheet
-from nas.train.data import Images, eval_loader, open_images
+from nas.recipe import Recipe
 from nas.train.log import CSV
 from nas.train.loop import CHECKPOINT, JOB, WEIGHTS, Job
-from nas.train.recipe import Recipe
 
 CALIBRATION = 128
 
@@ -75,7 +75,7 @@ def _calibration(sheet: dict[str, Any], data: Images, variant: Variant) -> Any:
         return None
     import numpy as np
 
-    from nas.train.data import Pictures
+    from nas.data.pictures import Pictures
 
     class Part(Pictures):
         def __len__(self) -> int:

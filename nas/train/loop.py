@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from fastvit.config import FastViTConfig
+from nas.data.pictures import UNREADABLE, eval_loader, open_images
 from nas.errors import Failure, UsageError
-from nas.train.data import UNREADABLE, Batches, eval_loader, open_images, seed_all, train_loader
+from nas.recipe import Recipe
+from nas.train.data import Batches, seed_all, train_loader
 from nas.train.log import Log
-from nas.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fastvit.config import FastViTConfig
 from nas.errors import UsageError
-from nas.proxy import RECIPE
+from nas.proxy.recipe import RECIPE
 
 if TYPE_CHECKING:
     from nas.latency import Measurement
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OTHER_SPEED = 0.1  # of the reference network between two measurements, relative: they do not compare
 
 
-class Evaluation(Protocol):
+class Evaluator(Protocol):
     def measure(self, config: FastViTConfig | str) -> Measurement:
         """Latency on the run's device; a string names a model of timm."""
 
@@ -42,7 +42,7 @@ class Evaluation(Protocol):
         """Keep what the trial learned, for whoever exports it."""
 
 
-class Real:
+class RunEvaluator:
     """The device and the data that run.json names.
 
     Raises:
@@ -56,22 +56,22 @@ class Real:
         from nas.latency.cache import machine
         from nas.latency.devices import is_remote
 
-        check_device(run.meta["device"])
+        check_device(run.meta.device)
         self.run, self.meta, self.path = run, run.meta, run.path
         self._reference_ms: float | None = None  # how fast the machine is, as the first measurement found it
         self._parents: dict[int, Parent] = {}
-        processor = self.meta.get("host", {}).get("processor")
+        processor = self.meta.processor
         # A device behind an address is the same for everybody; a local one is each machine's own.
-        if not is_remote(self.meta["device"]) and processor not in (None, machine()):
+        if not is_remote(self.meta.device) and processor not in (None, machine()):
             raise UsageError(f"the latencies of the run {run.path} are those of {processor}; this machine is a "
                              f"{machine()}, and its latencies would not compare")
-        self.task = load_task(data or self.meta["task"], resolution=self.meta["resolution"], seed=self.meta["seed"])
-        if self.task.fingerprint != self.meta["task_fingerprint"]:
-            where = data or self.meta["task"]
+        self.task = load_task(data or self.meta.task, resolution=self.meta.resolution, seed=self.meta.seed)
+        if self.task.fingerprint != self.meta.task_fingerprint:
+            where = data or self.meta.task
             raise UsageError(f"the data of {where} is not what the run {run.path} began with, or was read in another "
                              "order by an earlier version; "
                              + ("name the same images with --data" if data else "start a new run"))
-        if (recipe := self.meta.get("recipe", 1)) != RECIPE:
+        if (recipe := self.meta.recipe) != RECIPE:
             raise UsageError(f"the scores of the run {run.path} are of training recipe {recipe}; this version trains "
                              f"by recipe {RECIPE}, and its scores would not compare: start a new run")
 
@@ -79,8 +79,8 @@ class Real:
         from nas.latency import measure
 
         def ask(fresh: bool) -> Measurement:
-            return measure(config, self.meta["device"], resolution=self.meta["resolution"],
-                           budget_ms=self.meta["budget_ms"], fresh=fresh)
+            return measure(config, self.meta.device, resolution=self.meta.resolution, budget_ms=self.meta.budget_ms,
+                           fresh=fresh)
 
         # The first of a worker tells how fast the machine is; what was measured when it was faster or slower (another
         # host, a hot day) is measured again.
@@ -96,7 +96,7 @@ class Real:
         from nas.proxy.parent import parent_of
 
         if seed not in self._parents:
-            self._parents[seed] = parent_of(self.task, self.meta["steps"], seed)
+            self._parents[seed] = parent_of(self.task, self.meta.steps, seed)
         return self._parents[seed]
 
     def prepare(self, seed: int) -> None:
@@ -106,13 +106,13 @@ class Real:
               on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
         from nas.proxy import score
 
-        return score(config, self.task, steps=self.meta["steps"], seed=seed, checkpoint=checkpoint, on_rung=on_rung,
+        return score(config, self.task, steps=self.meta.steps, seed=seed, checkpoint=checkpoint, on_rung=on_rung,
                      parent=self.parent(seed))
 
     def shipped(self, seed: int) -> dict[str, dict[int, dict[str, Any]]]:
-        from nas.proxy import shipped_scores
+        from nas.bench.table import shipped_scores
 
-        return shipped_scores(self.task, seed)
+        return shipped_scores(self.task.fingerprint, seed)
 
     def keep(self, checkpoint: Path, trial: int) -> None:
         from nas.proxy.keep import keep_weights, weights_path

@@ -20,12 +20,16 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from fastvit.presets import PRESETS
+from nas.clock import now
 from nas.errors import Failure, UsageError
 from nas.latency.noise import others_here, others_words
-from nas.runs.run import Run, TrialRecord, launcher, now
+from nas.runs.meta import RunMeta, SpaceSource
+from nas.runs.run import Run, RunState, Trial, launcher
 from nas.runs.storage import ENVIRONMENT
+from nas.runs.trial import Outcome, Request
 from nas.search.confirmation import FINALISTS, SHARE, Confirmation, parents_seconds, update_posterior
-from nas.search.feasibility import reach
+from nas.search.confirmed import search_trials
+from nas.search.feasibility import feasibility
 from nas.workers.pool import Pool
 from nas.workers.resources import default_workers, share, this_machine, too_many
 from space import SearchSpace
@@ -68,7 +72,7 @@ def start(args: argparse.Namespace) -> Run:
     from nas.data import DRAWN, load_task
     from nas.latency import check_device
     from nas.latency.cache import machine
-    from nas.proxy import RECIPE, rungs
+    from nas.proxy.recipe import RECIPE, rungs
 
     check_budget(args.budget_ms)
     for name, value in DEFAULTS.items():
@@ -81,20 +85,18 @@ def start(args: argparse.Namespace) -> Run:
     if task.note:
         print(task.note, file=sys.stderr)
     name = time.strftime("%Y%m%d-%H%M%S") + f"-{task.name}-{args.budget_ms:g}ms"
-    run = Run.create(Path(args.run) if args.run else Path("runs") / name, {
-        "budget_ms": args.budget_ms, "budgets": args.budgets,
-        "device": args.device, "origin": "measured", "resolution": task.resolution,
-        "task": args.data if args.data in DRAWN else str(Path(args.data).resolve()),
-        "task_fingerprint": task.fingerprint, "num_classes": task.num_classes,
-        "space": {"name": space.name, "toml": space.source}, "seed": args.seed,
-        "steps": rungs(args.steps)[-1], "recipe": RECIPE, "sampler": args.sampler, "versions": _versions(),
-        "host": {"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),
-                 "processor": machine()},
-    }, args.storage or os.environ.get(ENVIRONMENT) or None)
+    run = Run.create(Path(args.run) if args.run else Path("runs") / name, RunMeta(
+        id="", budget_ms=args.budget_ms, budgets=tuple(args.budgets), device=args.device, resolution=task.resolution,
+        task=args.data if args.data in DRAWN else str(Path(args.data).resolve()),
+        task_fingerprint=task.fingerprint, num_classes=task.num_classes,
+        space=SpaceSource(space.name, space.source), seed=args.seed, steps=rungs(args.steps)[-1], recipe=RECIPE,
+        sampler=args.sampler, versions=_versions(),
+        host={"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),
+              "processor": machine()}), args.storage or os.environ.get(ENVIRONMENT) or None)
     run.create_study()
     enqueue_presets(run)
     for name in anchors:
-        run.study.enqueue_trial({}, user_attrs={"anchor": name, "timm": name})
+        run.study.enqueue_trial({}, user_attrs=Request(anchor=name, timm=name).to_attrs())
     return run
 
 
@@ -116,14 +118,14 @@ def check_anchors(names: Sequence[str]) -> list[str]:
 
 def enqueue_presets(run: Run) -> None:
     """Put those presets in the queue that the run does not have yet: all, unless a kill came between."""
-    space = SearchSpace.from_toml(run.meta["space"]["toml"])
+    space = SearchSpace.from_toml(run.meta.space.toml)
     there = {trial.user_attrs.get("preset") for trial in run.study.get_trials(deepcopy=False)}
     for preset, config in PRESETS.items():
         if preset not in there:
             if config in space:
-                space.enqueue(run.study, config, {"preset": preset})
+                space.enqueue(run.study, config, Request(preset=preset).to_attrs())
             else:
-                run.study.enqueue_trial({}, user_attrs={"preset": preset, "config": config.to_dict()})
+                run.study.enqueue_trial({}, user_attrs=Request(preset=preset, config=config).to_attrs())
 
 
 def launch(run: Run, args: argparse.Namespace) -> int:
@@ -139,10 +141,10 @@ def launch(run: Run, args: argparse.Namespace) -> int:
     except Timeout:
         going_on = True
     else:
-        going_on = run.state() == "running"
+        going_on = run.state() == RunState.RUNNING
     if going_on:
         lock.release()
-        raise UsageError(f"{run.path} is running already (process {run.meta.get('launcher_pid')}); "
+        raise UsageError(f"{run.path} is running already (process {run.progress.launcher_pid}); "
                          f"`search.py status {run.path}` shows how far it is")
     with lock:
         try:
@@ -152,7 +154,7 @@ def launch(run: Run, args: argparse.Namespace) -> int:
                           f"lost, go on with `search.py resume {run.path}` when it can") from error
 
 
-def to_confirm(asked: int | None, meta: dict[str, Any], minutes: float | None, workers: int) -> int:
+def to_confirm(asked: int | None, meta: RunMeta, minutes: float | None, workers: int) -> int:
     """How many points of the front are to be confirmed, at most: none by default where the time for it would go into
     the parents of the further seeds."""
     if asked is None and minutes and 60 * minutes * SHARE * workers < ENOUGH * parents_seconds(meta):
@@ -163,59 +165,58 @@ def to_confirm(asked: int | None, meta: dict[str, Any], minutes: float | None, w
 def _launch(run: Run, args: argparse.Namespace) -> int:
     from nas.proxy.parent import PRESET, parent_path
     from nas.report.printed import front_table, write_report
-    from nas.workers.liveness import bury
+    from nas.workers.liveness import requeue_abandoned
 
     if (note := run.repair()) is not None:
         print(note, file=sys.stderr)
-    if not run.shared:
+    if not run.meta.shared:
         run.create_study()
     enqueue_presets(run)
-    if buried := bury(run):
-        print(f"{buried} trials that an earlier worker left unfinished are tried again", file=sys.stderr)
+    if count := requeue_abandoned(run):
+        print(f"{count} trials that an earlier worker left unfinished are tried again", file=sys.stderr)
     machine = this_machine()
     workers = args.workers or default_workers(machine)
     if warning := too_many(machine, workers):
         print(warning, file=sys.stderr)
-    done = sum(r.counted for r in run.records())
-    trials, goal = args.trials, run.meta.get("trial_limit")
-    if not (trials or args.minutes) and goal is not None and run.meta.get("state") != "finished":
+    done = sum(r.counted for r in search_trials(run))
+    trials, goal = args.trials, run.progress.trial_limit
+    if not (trials or args.minutes) and goal is not None and run.progress.state != RunState.FINISHED:
         # Interrupted, and told nothing new: on to the number of trials that it was started with.
         trials = max(0, goal - done)
     minutes = args.minutes or (DEFAULT_MINUTES if trials is None else None)
     run.tell_to_stop(False)
-    earlier = float(run.meta.get("elapsed_s", 0.0))
+    earlier = float(run.progress.elapsed_s)
     count = to_confirm(args.confirm, run.meta, minutes, workers)
     if count == 0 and args.confirm is None:
         print(f"{minutes:g} minutes are too few to train the parents of further seeds, so no point is confirmed and "
               f"all the time is for the search (--confirm {FINALISTS} confirms all the same)", file=sys.stderr)
     searching = 60 * (minutes or 0) * (1 - SHARE if count else 1)
-    run.update(state="running", **launcher(), resumed=now(), workers=workers,
-               deadline=None if minutes is None else time.time() + 60 * minutes,
-               search_deadline=None if minutes is None else time.time() + searching,
+    run.update(state=RunState.RUNNING, **launcher(), resumed=now(), workers=workers,
+               **_left(minutes, searching, 0.0),
                trial_limit=None if trials is None else done + trials)
     confirmation = Confirmation(run, count)
-    print(f"run {run.path}: {run.meta['task']}, {run.meta['resolution']} px, {run.meta['device']}, "
-          f"budget {run.meta['budget_ms']:g} ms, {workers} workers", file=sys.stderr)
-    if not parent_path(run.meta["task_fingerprint"], run.meta["steps"], run.meta["seed"]).exists():
+    print(f"run {run.path}: {run.meta.task}, {run.meta.resolution} px, {run.meta.device}, "
+          f"budget {run.meta.budget_ms:g} ms, {workers} workers", file=sys.stderr)
+    if not parent_path(run.meta.task_fingerprint, run.meta.steps, run.meta.seed).exists():
         print(f"first the parent, {PRESET.upper()}, is trained on these images, once: every proxy starts from a slice "
               "of its weights", file=sys.stderr)
-    if found := _reach(run, run.records()):  # before the run, where the device was calibrated
+    if found := _feasible(run, search_trials(run)):  # before the run, where the device was calibrated
         print(found, file=sys.stderr)
     if said := others_words(others_here()):
         print(said, file=sys.stderr)
     begun = time.monotonic()
     signals = _Signals(run)
-    pool, state = Pool(run, share(machine, workers)), "interrupted"
+    pool, state = Pool(run, share(machine, workers)), RunState.INTERRUPTED
     try:
         with signals:
             pool.start()
-            _watch(run, pool, signals, confirmation, begun, earlier, minutes, trials, done)
-        state = "interrupted" if signals.count else "finished"
+            _watch(run, pool, signals, confirmation, begun, earlier, minutes, searching, trials, done)
+        state = RunState.INTERRUPTED if signals.count else RunState.FINISHED
     finally:
         with contextlib.suppress(Failure, OSError):  # a storage that is gone is what ended the run
             pool.kill()
             run.update(state=state, elapsed_s=earlier + time.monotonic() - begun, launcher_pid=None)
-            run.update(trials_told=len(run.all_records()))
+            run.update(trials_told=len(run.trials()))
     confirmation.finish()
     with contextlib.suppress(Failure, OSError):
         keep_predictor(run)
@@ -230,22 +231,23 @@ def keep_predictor(run: Run) -> None:
     """Keep what this run has measured for the next one on this device and at this resolution."""
     from nas.latency.predictor import Predictor
 
-    predictor = Predictor.of_run(run.meta["device"], run.meta["resolution"])
+    predictor = Predictor.of_run(run.meta.device, run.meta.resolution)
     # A simulation (tests/nas/stand_in.py) names no runtime; its latencies are nobody's.
-    if predictor.update([r for r in run.records() if r.latency and r.latency.get("runtime")]) and predictor.ready:
+    measured = [t for t in search_trials(run) if t.latency is not None and t.latency.runtime]
+    if predictor.update(measured) and predictor.ready:
         predictor.save()
 
 
-def _others(records: Sequence[TrialRecord]) -> float:
+def _others(records: Sequence[Trial]) -> float:
     """Share of the machine that other processes took while this run measured: the median of its measurements."""
-    shares = [r.latency["others"] for r in records if r.origin == "measured" and r.latency and "others" in r.latency]
+    shares = [t.latency.others for t in records if t.latency is not None and t.latency.reference_ms]
     return float(np.median(shares)) if shares else 0.0
 
 
-def _within_reach(run: Run, records: Sequence[TrialRecord], args: argparse.Namespace) -> str | None:
+def _feasible_yet(run: Run, records: Sequence[Trial], args: argparse.Namespace) -> str | None:
     """What to say where a limit ended the run before it found what is predicted to be there."""
-    budget = run.meta["budget_ms"]
-    found = reach(run, records)
+    budget = run.meta.budget_ms
+    found = feasibility(run, records)
     if found is None or found.smallest_ms > budget:
         return None
     limit = f"--trials {args.trials}" if args.trials else "the time limit"
@@ -260,7 +262,7 @@ def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmat
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     if confirmation.trouble:
         say(confirmation.trouble)
-    records = run.records()
+    records = search_trials(run)
     say(f"\nthe front is in {run.path / 'front.html'} and {run.path / 'front.csv'}")
     points = [point for point in front["points"] if not point["preset"]] or front["points"]
     if points:
@@ -271,14 +273,14 @@ def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmat
     if signals.count:
         say(f"go on with:  python search.py resume {run.path}")
         return 143 if signals.last == signal.SIGTERM else 130
-    failures = [r for r in records if r.outcome == "failed"]
+    failures = [r for r in records if r.outcome == Outcome.FAILED]
     if failures and not any(r.score is not None for r in records):
         raise Failure(f"every trial failed, the last with: {failures[-1].reason}; "
                       f"`search.py status {run.path}` counts them")
     if said := others_words(_others(records), "during this run "):
         say(said)
     if not points:
-        if (found := _within_reach(run, records, args)) is not None:
+        if (found := _feasible_yet(run, records, args)) is not None:
             say(found)
             return NOTHING_MEETS_THE_BUDGET
         measured = [r for r in records if r.origin == "measured" and r.latency_ms]
@@ -314,25 +316,25 @@ class _Signals:
 
 
 def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, begun: float,
-           earlier: float, minutes: float | None, trials: int | None, done: int) -> None:
+           earlier: float, minutes: float | None, searching: float, trials: int | None, done: int) -> None:
     from nas.workers.worker import idle_path
 
-    seen: set[int] = {r.trial for r in run.records() if r.outcome != "running"}
+    seen: set[int] = {r.trial for r in search_trials(run) if r.outcome.is_finished}
     saved, told = 0, False
     with _progress(minutes, trials) as bar:
         while True:
-            records = run.records()
+            records = search_trials(run)
             for record in records:
-                if record.outcome != "running" and record.trial not in seen:
+                if record.outcome.is_finished and record.trial not in seen:
                     seen.add(record.trial)
                     _announce(bar, record, time.monotonic() - begun)
             elapsed = time.monotonic() - begun
-            best = max((r.score for r in records if r.score is not None and r.latency
-                        and r.latency["latency_ms"] <= run.meta["budget_ms"]), default=None)
-            counted = sum(r.counted and r.outcome != "running" for r in records) - done
+            best = max((r.score for r in records if r.score is not None and r.meets_budget(run.meta.budget_ms)),
+                       default=None)
+            counted = sum(r.counted and r.outcome.is_finished for r in records) - done
             bar.n = min(bar.total, counted if minutes is None else round(elapsed))
             bar.set_postfix_str(f"{counted} trials" + ("" if best is None else f", best {best:.3f}"))
-            alive = pool.tend(sum(r.outcome != "running" and not r.retried for r in records),
+            alive = pool.supervise(sum(r.outcome.is_finished and not r.retried for r in records),
                               replace=not signals.count)
             if not alive or signals.count > 1:
                 break
@@ -342,28 +344,37 @@ def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, 
             if elapsed - saved > 10:
                 saved = int(elapsed)
                 with contextlib.suppress(OSError):  # a full disk is the workers' to report; they wait for space
-                    run.update(elapsed_s=earlier + elapsed, trials_told=len(run.all_records()))
+                    run.update(elapsed_s=earlier + elapsed, trials_told=len(run.trials()),
+                               **_left(minutes, searching, elapsed))
             _check_alike(records)
             left = None if minutes is None else 60 * minutes - elapsed
             idle = all(idle_path(run, worker.name).exists() for worker in pool.processes)
             if not signals.count and (said := confirmation.step(idle=idle, seconds_left=left, workers=alive)):
                 bar.write(f"{elapsed:6.1f} s  {said}", file=sys.stderr)
-            if records and all(r.latency for r in records if r.preset) and (found := _reach(run, records)):
+            if records and all(r.latency for r in records if r.preset) and (found := _feasible(run, records)):
                 bar.write(f"{elapsed:6.1f} s  {found}", file=sys.stderr)
             time.sleep(0.5)
 
 
-def _reach(run: Run, records: list[TrialRecord]) -> str:
+def _left(minutes: float | None, searching: float, elapsed: float) -> dict[str, float | None]:
+    """What workers are told of the time that is left, by the launcher's own stopwatch: clocks may be set back."""
+    if minutes is None:
+        return {"seconds_left": None, "search_seconds_left": None}
+    return {"seconds_left": 60 * minutes - elapsed, "search_seconds_left": searching - elapsed}
+
+
+def _feasible(run: Run, records: list[Trial]) -> str:
     """How much of the space meets the budget, in words: once in a run, as soon as that can be predicted."""
-    if "reach" in run.meta or (found := reach(run, records)) is None:
+    if run.progress.feasible is not None or (found := feasibility(run, records)) is None:
         return ""
-    run.update(reach=found.words)
+    run.update(feasible=found.words)
     return found.words
 
 
-def _check_alike(records: list[TrialRecord]) -> None:
-    ended = [r for r in records if r.outcome != "running" and r.searched]
-    if len(ended) >= 5 and len({r.reason for r in ended[:5]}) == 1 and all(r.outcome == "failed" for r in ended[:5]):
+def _check_alike(records: list[Trial]) -> None:
+    ended = [r for r in records if r.outcome.is_finished and r.searched]
+    first = ended[:5]
+    if len(first) == 5 and len({r.reason for r in first}) == 1 and all(r.outcome == Outcome.FAILED for r in first):
         raise Failure(f"the first five trials failed alike: {ended[0].reason}")
 
 
@@ -378,11 +389,11 @@ def _progress(minutes: float | None, trials: int | None) -> Iterator[Any]:
         yield bar
 
 
-def _announce(bar: Any, record: TrialRecord, elapsed: float) -> None:
-    if record.outcome == "over_budget" and record.origin == "predicted":
+def _announce(bar: Any, record: Trial, elapsed: float) -> None:
+    if record.outcome == Outcome.OVER_BUDGET and record.origin == "predicted":
         return
     what = (record.preset or "").upper() or f"trial {record.trial}"
     latency = "" if record.latency_ms is None else f" {record.latency_ms:.3f} ms"
     score = "" if record.score is None else f" score {record.score:.3f}"
-    reason = "" if record.outcome == "complete" else f" ({record.outcome.replace('_', ' ')}: {record.reason})"
+    reason = "" if record.outcome == Outcome.COMPLETE else f" ({record.outcome.words}: {record.reason})"
     bar.write(f"{elapsed:6.1f} s  {what:<10}{latency}{score}{reason}  {record.words if score else ''}", file=sys.stderr)

@@ -15,12 +15,15 @@ import re
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from nas.errors import Failure
+from nas.runs.studies import end_trial, set_trial_attr
+from nas.runs.trial import Outcome, Request, Trial, to_trial
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -32,7 +35,7 @@ log = logging.getLogger(__name__)
 BEAT_S = 15.0
 STALE_S = 75.0  # five beats
 UNOWNED_S = 20.0  # between asking for a trial and signing it lie milliseconds
-SAME_PLACE_LIMIT = 5  # a trial whose workers die that often without a rung in between is what kills them
+SAME_PLACE_LIMIT = 5  # give up on a trial after so many worker deaths without a new rung
 BEAT = "beat:"
 
 
@@ -56,13 +59,13 @@ def _inside(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", str(name))
 
 
-def drop_checkpoint(run: Run, record: dict[str, Any]) -> None:
+def drop_checkpoint(run: Run, trial: Trial) -> None:
     """Once a trial's result is recorded nobody goes on from its checkpoint."""
-    if "config_key" in record:
-        checkpoint_path(run, record["config_key"], record.get("seed", run.meta["seed"])).unlink(missing_ok=True)
+    if trial.config_key is not None:
+        checkpoint_path(run, trial.config_key, trial.seed or 0).unlink(missing_ok=True)
 
 
-class Pulse:
+class Heartbeat:
     """Held by a worker as long as it lives."""
 
     def __init__(self, run: Run, name: str) -> None:
@@ -71,20 +74,20 @@ class Pulse:
         self._lock = FileLock(lock_path(run, name), timeout=0)
         self._over = threading.Event()
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Heartbeat:
         try:
             self._lock.acquire()
         except Timeout:
             raise Failure(f"a worker named {self.name} is at work on {self.run.path} already; choose another --id"
                           ) from None
-        if self.run.shared:
+        if self.run.meta.shared:
             self._beat(1)
             threading.Thread(target=self._beating, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        if self.run.shared:
+        if self.run.meta.shared:
             with contextlib.suppress(Failure):
                 self._beat(None)
         self._lock.release()
@@ -102,7 +105,7 @@ class Pulse:
         self.run.set_attr(BEAT + self.name, count)
 
 
-class Census:
+class AliveWorkers:
     """Tells the living from the dead, as seen by one process over time."""
 
     def __init__(self, run: Run) -> None:
@@ -114,7 +117,7 @@ class Census:
 
     def look(self) -> None:
         """Read the beats once; `alive` answers from what was read."""
-        if not self.run.shared:
+        if not self.run.meta.shared:
             return
         self._beats = {key[len(BEAT):]: value for key, value in self.run.attrs().items() if key.startswith(BEAT)}
         now = time.monotonic()
@@ -136,9 +139,9 @@ class Census:
         names = {path.stem for path in (self.run.path / "workers").glob("*.lock")} | set(self._beats)
         return any(self.alive(name) for name in names)
 
-    def dead(self, trial: FrozenTrial) -> bool:
+    def abandoned(self, trial: FrozenTrial) -> bool:
         """Whether nobody works on this running trial any more."""
-        worker = trial.user_attrs.get("record", {}).get("worker")
+        worker = to_trial(trial).worker
         if worker:
             return not self.alive(worker)
         first = self._unowned.setdefault(trial.number, time.monotonic())
@@ -154,7 +157,7 @@ def held(run: Run, name: str) -> bool:
         return True
 
 
-def bury(run: Run, census: Census | None = None) -> int:
+def requeue_abandoned(run: Run, workers: AliveWorkers | None = None) -> int:
     """End the running trials whose worker is gone and put their configurations back in the queue; how many.
 
     A kill between any two of these steps loses nothing: the new trial is there before the old one ends, and the
@@ -162,60 +165,57 @@ def bury(run: Run, census: Census | None = None) -> int:
     """
     from optuna.trial import TrialState
 
-    census = census or Census(run)
-    census.look()
+    workers = workers or AliveWorkers(run)
+    workers.look()
     running = run.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    gone = [trial for trial in running if census.dead(trial)]
+    gone = [trial for trial in running if workers.abandoned(trial)]
     if not gone:
         return 0
     begun = {trial.user_attrs.get("retry_of") for trial in run.study.get_trials(deepcopy=False)}
     count = 0
-    for trial in gone:
-        record = trial.user_attrs.get("record", {})
-        if record.get("outcome", "running") != "running":
-            close(run, trial, record)  # all was recorded but the trial's end
+    for found in gone:
+        trial, request = to_trial(found), _request(found)
+        if trial.outcome.is_finished:
+            close(run, found, trial)  # all was recorded but the trial's end
             continue
-        deaths = 1 + (trial.user_attrs.get("deaths", 0) if not _went_on(trial) else 0)
-        again = deaths < SAME_PLACE_LIMIT and bool(trial.params or {"config", "timm"} & set(trial.user_attrs)
-                                                   or "fixed_params" in trial.system_attrs)
-        if again and trial.number not in begun:
-            _try_again(run, trial, record, deaths)
+        went_on = len(trial.scores) > len(request.scores)  # further than the worker before it
+        deaths = 1 + (0 if went_on else request.deaths)
+        known = bool(found.params or trial.config or request.timm or "fixed_params" in found.system_attrs)
+        again = known and deaths < SAME_PLACE_LIMIT
+        if again and found.number not in begun:
+            _try_again(run, found, replace(request, retry_of=found.number, deaths=deaths, scores=trial.scores,
+                                           config=request.config or (None if found.params else trial.config)))
         reason = ("the worker died; tried again" if again else f"its workers died {deaths} times at the same place"
                   if deaths >= SAME_PLACE_LIMIT else "the worker died before it had a configuration")
-        run.storage.set_trial_user_attr(trial._trial_id, "record", record | {
-            "outcome": "failed", "reason": reason, "retried": again})
-        run.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        ended = replace(trial, outcome=Outcome.FAILED, reason=reason, retried=again)
+        set_trial_attr(run.storage, found, "record", ended.to_record())
+        end_trial(run.storage, found, TrialState.FAIL)
         count += 1
     return count
 
 
-def _went_on(trial: FrozenTrial) -> bool:
-    """Whether the trial's worker got further than the one before it."""
-    scores = trial.user_attrs.get("record", {}).get("scores") or []
-    return len(scores) > len(trial.user_attrs.get("scores") or [])
+def _request(found: FrozenTrial) -> Request:
+    """What a trial was asked; nothing where that cannot be read."""
+    try:
+        return Request.read(found.user_attrs)
+    except ValueError:
+        return Request()
 
 
-def _try_again(run: Run, trial: FrozenTrial, record: dict[str, Any], deaths: int) -> None:
+def _try_again(run: Run, found: FrozenTrial, request: Request) -> None:
     from optuna.trial import TrialState, create_trial
 
-    kept = {key: value for key, value in trial.user_attrs.items() if key != "record"}
-    kept |= {"retry_of": trial.number, "deaths": deaths}
-    if record.get("scores"):
-        kept["scores"] = record["scores"]
-    fixed = {key: value for key, value in trial.system_attrs.items() if key == "fixed_params"}
-    run.study.add_trial(create_trial(state=TrialState.WAITING, params=trial.params, system_attrs=fixed,
-                                     distributions=trial.distributions, user_attrs=kept))
+    fixed = {key: value for key, value in found.system_attrs.items() if key == "fixed_params"}
+    run.study.add_trial(create_trial(state=TrialState.WAITING, params=found.params, system_attrs=fixed,
+                                     distributions=found.distributions, user_attrs=request.to_attrs()))
 
 
-def close(run: Run, trial: FrozenTrial, record: dict[str, Any]) -> None:
+def close(run: Run, found: FrozenTrial, trial: Trial) -> None:
     """End a trial as its record says."""
     from optuna.trial import TrialState
 
-    drop_checkpoint(run, record)
-    latency = record.get("latency") or {}
-    if record["outcome"] == "complete" and record.get("score") is not None and "latency_ms" in latency:
-        run.storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE,
-                                           [latency["latency_ms"], record["score"]])
+    drop_checkpoint(run, trial)
+    if trial.outcome == Outcome.COMPLETE and trial.score is not None and trial.latency_ms is not None:
+        end_trial(run.storage, found, TrialState.COMPLETE, [trial.latency_ms, trial.score])
     else:
-        state = TrialState.FAIL if record["outcome"] == "failed" else TrialState.PRUNED
-        run.storage.set_trial_state_values(trial._trial_id, state)
+        end_trial(run.storage, found, TrialState.FAIL if trial.outcome == Outcome.FAILED else TrialState.PRUNED)

@@ -12,16 +12,16 @@ from pathlib import Path
 from nas.errors import Failure, UsageError
 from nas.runs.run import Run
 from nas.runs.storage import ENVIRONMENT
-from nas.workers.liveness import SAME_PLACE_LIMIT, Census, bury, worker_name
+from nas.workers.liveness import SAME_PLACE_LIMIT, AliveWorkers, requeue_abandoned, worker_name
 from nas.workers.resources import Share
 
 # Another command that starts a worker when RUN and a name are appended to it, such as "srun -N1 python -m
 # nas.commands.run"; nothing in a run's folder can name one.
 COMMAND = "FASTVIT_EXPLORER_WORKER"
-# Of each worker, without a trial that ends in between: one more than it takes until a trial that kills its workers
-# is given up (nas/workers/liveness.py). A worker that ends by itself, with a sentence, counts twice.
+# Deaths of each worker without a trial that ends in between. Must exceed SAME_PLACE_LIMIT, so that a poisonous trial
+# is abandoned before the pool is. A worker that ends by itself, with a sentence, counts twice.
 DEATHS_IN_A_ROW = SAME_PLACE_LIMIT + 1
-BURY_EVERY_S = 5.0
+LOOK_EVERY_S = 5.0
 
 
 class WorkerProcess(subprocess.Popen):
@@ -33,10 +33,10 @@ class Pool:
 
     def __init__(self, run: Run, shares: list[Share]) -> None:
         self.run, self.shares = run, shares
-        self.census = Census(run)
+        self.workers = AliveWorkers(run)
         self.processes: list[WorkerProcess] = []
         self._started = self._deaths = self._ended_before = 0
-        self._buried_at = time.monotonic()
+        self._looked_at = time.monotonic()
 
     def start(self) -> None:
         self.processes = [self._spawn(share) for share in self.shares]
@@ -59,8 +59,8 @@ class Pool:
         worker.name = name
         return worker
 
-    def tend(self, ended: int, *, replace: bool = True) -> int:
-        """Bury and replace the dead; how many live.
+    def supervise(self, ended: int, *, replace: bool = True) -> int:
+        """Put the trials of dead workers back in the queue and replace those workers; how many live.
 
         Args:
             ended: trials that have ended so far, on any machine: while they grow, deaths are accidents.
@@ -73,9 +73,9 @@ class Pool:
         if ended > self._ended_before:
             self._ended_before, self._deaths = ended, 0
         dead = [index for index, process in enumerate(self.processes) if process.poll() not in (None, 0)]
-        if replace and (dead or time.monotonic() - self._buried_at > BURY_EVERY_S):
-            bury(self.run, self.census)
-            self._buried_at = time.monotonic()
+        if replace and (dead or time.monotonic() - self._looked_at > LOOK_EVERY_S):
+            requeue_abandoned(self.run, self.workers)
+            self._looked_at = time.monotonic()
         if any(self.processes[index].returncode == 2 for index in dead):
             raise UsageError(self.last_words())  # it would end the same way again
         for index in dead if replace else ():
@@ -86,12 +86,12 @@ class Pool:
         return len(self.alive())
 
     def kill(self) -> None:
-        """End every worker at once, and bury what it leaves."""
+        """End every worker at once, and put what it leaves back in the queue."""
         for process in self.processes:
             process.kill()
         for process in self.processes:
             process.wait()
-        bury(self.run, self.census)
+        requeue_abandoned(self.run, self.workers)
 
     def last_words(self) -> str:
         """The last line that a worker wrote to its log."""

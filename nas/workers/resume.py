@@ -19,30 +19,30 @@ def check_same(run: Run, args: argparse.Namespace) -> None:
     """
     from nas.data import DRAWN
     from nas.latency.devices import canonical
-    from nas.proxy import rungs
+    from nas.proxy.recipe import rungs
 
     meta = run.meta
-    if args.budget_ms is not None and args.budget_ms != meta["budget_ms"]:
+    if args.budget_ms is not None and args.budget_ms != meta.budget_ms:
         raise UsageError(f"--budget-ms {args.budget_ms:g}: the run {run.path} has a budget of "
-                         f"{meta['budget_ms']:g} ms; `search.py front {run.path} --budget-ms {args.budget_ms:g}` "
+                         f"{meta.budget_ms:g} ms; `search.py front {run.path} --budget-ms {args.budget_ms:g}` "
                          "shows it under another")
-    had = meta.get("budgets") or [meta["budget_ms"]]
+    had = meta.budgets
     if args.budgets is not None and args.budgets.replace(" ", "") != (shown := ",".join(f"{b:g}" for b in had)):
         _refuse(run, "budgets", args.budgets, shown)
     if args.data is not None:
         data = args.data if args.data in DRAWN else str(Path(args.data).expanduser().resolve())
-        if data != meta["task"]:
-            _refuse(run, "data", args.data, meta["task"])
-    if args.device is not None and canonical(args.device) != canonical(meta["device"]):
-        _refuse(run, "device", args.device, meta["device"])
-    if args.space is not None and SearchSpace.load(args.space).source != meta["space"]["toml"]:
-        _refuse(run, "space", args.space, meta["space"].get("name"))
-    if args.steps is not None and rungs(args.steps)[-1] != meta["steps"]:
-        _refuse(run, "steps", args.steps, meta["steps"])
+        if data != meta.task:
+            _refuse(run, "data", args.data, meta.task)
+    if args.device is not None and canonical(args.device) != canonical(meta.device):
+        _refuse(run, "device", args.device, meta.device)
+    if args.space is not None and SearchSpace.load(args.space).source != meta.space.toml:
+        _refuse(run, "space", args.space, meta.space.name)
+    if args.steps is not None and rungs(args.steps)[-1] != meta.steps:
+        _refuse(run, "steps", args.steps, meta.steps)
     for name in ("resolution", "seed", "sampler"):
         given = getattr(args, name)
-        if given is not None and given != meta.get(name):
-            _refuse(run, name, given, meta.get(name))
+        if given is not None and given != getattr(meta, name):
+            _refuse(run, name, given, getattr(meta, name))
 
 
 def _refuse(run: Run, option: str, given: Any, had: Any) -> None:

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from dashboard import demo
 from dashboard.serve import serving
+from tests.nas.trials import rewritten, with_meta
 
 BUDGET_MS = 1.5
 HOSTILE = "<img src=x onerror=window.hit=1> **bold** [a](javascript:window.hit=1) $x$ :red[r] `c`"
@@ -24,9 +25,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Beside them lie a run with hostile text, and settings for Streamlit that must not be taken.
     """
     folder = tmp_path_factory.mktemp("runs")
-    demo.make(folder / "elsewhere", 3, seed=3).update(device="another", state="finished")
+    with_meta(demo.make(folder / "elsewhere", 3, seed=3), device="another")
     hostile(folder / "hostile *run* <b>x")
-    demo.make(folder / "other", 12, seed=2).update(budgets=[0.8, 1.1, 1.5])
+    with_meta(demo.make(folder / "other", 12, seed=2), budgets=(0.8, 1.1, 1.5))
     demo.make(folder / "demo", 40, budget_ms=BUDGET_MS)
     (folder / ".streamlit").mkdir()
     (folder / ".streamlit" / "config.toml").write_text('[theme]\nbase = "dark"\n[server]\nenableStaticServing = true\n')
@@ -36,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hostile(path: Path) -> None:
     """A run whose every text would do something if it were taken for more than text."""
     run = demo.make(path, 3, seed=4, finalists=0)
-    run.update(task=HOSTILE, device=HOSTILE, state=HOSTILE)
+    rewritten(run, task=HOSTILE, device=HOSTILE, state=HOSTILE)
     for reason, record in (("=cmd() " + HOSTILE, {"outcome": "failed", "worker": HOSTILE, "traceback": HOSTILE}),
                            (HOSTILE, {"outcome": "over_budget", "preset": HOSTILE}),
                            (HOSTILE, {"outcome": HOSTILE}),

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.commands.dashboard import command, environment, locate
+from dashboard.process import command, environment
+from nas.commands.dashboard import locate
 from nas.errors import UsageError
 
 PROJECT = Path(__file__).parents[2]

@@ -25,6 +25,7 @@ from nas.estimate.forecast import Forecast, known
 from nas.estimate.posterior import fit_posterior
 from nas.runs.run import Run
 from space import SearchSpace
+from tests.nas.trials import measured
 
 SPACE = SearchSpace.load("default")
 UNUSUAL = FastViTConfig(depths=(1, 1, 1, 1), widths=(16, 32, 64, 96), mlp_ratios=(1, 1, 1, 1), stem_stride=1,
@@ -81,7 +82,7 @@ def test_charts_of_a_measured_trial(run: Snapshot) -> None:
     assert len(detail.samples_figure(record.latency).data) == 3
     assert "95 % interval" in detail.samples_words(record.latency)
     assert len(detail.curve_figure(record.curve, record.scores).data) == 2
-    detail.samples_figure({"latency_ms": 1.0})
+    detail.samples_figure(measured(1.0))
     detail.curve_figure([], [])
 
 
@@ -101,7 +102,7 @@ def test_predictions_beat_the_null_and_say_so(run: Snapshot) -> None:
     assert len(said) == 4
     assert said[0] < said[1]  # latency, and by size alone
     assert said[2] < said[3]  # score, and always the mean
-    near, far = known.guess([PRESETS["t8"], SPACE.corners()[1]])
+    near, far = known.guess([PRESETS["t8"], SPACE.smallest_and_largest()[1]])
     assert near["latency_ms"] == pytest.approx(1.0, rel=0.1)
     assert (far["latency_sd"] or 0) / (far["latency_ms"] or 1) > (near["latency_sd"] or 0) / (near["latency_ms"] or 1)
     assert (far["score_sd"] or 0) > (near["score_sd"] or 0) > 0

@@ -13,6 +13,7 @@ from dashboard.figures import front, growth
 from dashboard.figures.thin import MANY, thinned
 from dashboard.load import Reader
 from dashboard.state import Ref, View
+from nas.report.documents import front_document
 from nas.runs.run import Run
 
 VIEW, BUDGET = View(runs=("demo",)), 1.5
@@ -33,7 +34,7 @@ def test_the_front_is_the_run_s_own(root: Path, budget: float, name: str) -> Non
     """What `search.py front` prints, of a run whose finalists are confirmed and of one where none is."""
     path = root / name if name == "demo" else demo.make(root.parent / f"single-{budget}", 20, finalists=0).path
     frame = Reader(path).read().frame
-    points = Run.open(path).front(budget)["points"]
+    points = front_document(Run.open(path), budget)["points"]
     assert front.front_rows(frame, VIEW, budget).trial.tolist() == [p["trial"] for p in points]
     assert front.in_words(frame, VIEW, budget).startswith(f"{len(points)} " if points else "No complete trial")
     figure = front.front_figure({name: frame}, VIEW, budget)
@@ -149,7 +150,7 @@ def test_two_runs_share_a_chart(root: Path, frame: pd.DataFrame) -> None:
 def test_hypervolume_only_grows_and_ends_at_the_run_s(frame: pd.DataFrame, root: Path) -> None:
     grown = growth.growth(frame, BUDGET)
     assert grown.hypervolume.is_monotonic_increasing
-    assert grown.hypervolume.iloc[-1] == pytest.approx(Run.open(root / "demo").front(BUDGET)["hypervolume"])
+    assert grown.hypervolume.iloc[-1] == pytest.approx(front_document(Run.open(root / "demo"), BUDGET)["hypervolume"])
     drawn = growth.growth_figure({"demo": grown}, over="minutes").data[0]
     assert drawn.y[-1] == grown.hypervolume.iloc[-1]
     assert set(drawn.y) == set(grown.hypervolume[grown.hypervolume > 0])

@@ -75,13 +75,12 @@ def test_a_star_and_a_note_are_kept_in_the_run(app: AppTest, root: Path) -> None
 
 def test_a_run_that_goes_on_says_how_far_it_is(app: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
-    import time
 
     from dashboard import demo
 
     run = demo.make(tmp_path / "live", 9, finalists=0)
-    run.update(state="running", launcher_pid=os.getpid(), deadline=time.time() + 600,
-               search_deadline=time.time() + 400, workers=2, sampler="surrogate", confirming="later")
+    run.update(state="running", launcher_pid=os.getpid(), seconds_left=600.0,
+               search_seconds_left=400.0, workers=2, confirming="later")
     empty = demo.make(tmp_path / "empty", 0)
     empty.journal.unlink()
     empty.update(state="running", launcher_pid=os.getpid())

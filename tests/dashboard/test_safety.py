@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dashboard.load import Reader
+from dashboard.process import command, home
 from dashboard.state import find_runs
 from dashboard.text import plain
-from nas.commands.dashboard import command, home
 
 PROJECT = Path(__file__).parents[2]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.state import Ref, View, find_runs, from_query, inside, why_not_together
+from tests.nas.trials import meta
 
 VIEW = View(runs=("demo", "other"), pick=Ref("demo", "12"), budget_ms=1.25, x="gmacs", log=False,
             show=("failed",), compare=(Ref("", "t8"), Ref("other", "3")), against="s12",
@@ -61,7 +62,7 @@ def test_no_path_outside(tmp_path: Path) -> None:
 
 
 def test_runs_of_two_devices_do_not_share_axes() -> None:
-    meta = {"device": "onnxruntime", "resolution": 64, "task_fingerprint": "x", "steps": 60, "origin": "measured"}
-    assert why_not_together({"a": meta, "b": dict(meta)}) is None
+    own = meta(device="onnxruntime")
+    assert why_not_together({"a": own, "b": meta(device="onnxruntime")}) is None
     assert "its device is openvino, not onnxruntime" in (
-        why_not_together({"a": meta, "b": meta | {"device": "openvino"}}) or "")
+        why_not_together({"a": own, "b": meta(device="openvino")}) or "")

@@ -24,8 +24,8 @@ from nas.errors import DeviceGone
 from nas.files import write_atomic
 from nas.latency import measure
 from nas.latency.devices import is_remote
-from nas.latency.measurement import Measurement
-from nas.proxy import rungs
+from nas.proxy.recipe import rungs
+from nas.runs.measurement import Measurement, Origin
 from nas.runs.run import Run
 
 
@@ -59,12 +59,12 @@ class StandIn:
             os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
         if (gone := os.environ.get("STAND_IN_GONE")) is not None and Path(gone).exists():
             raise DeviceGone("no answer from http://bench:8765")
-        if is_remote(self.run.meta["device"]):  # a real server; only training is stood in for
-            return measure(config, self.run.meta["device"], resolution=self.run.meta["resolution"])
+        if is_remote(self.run.meta.device):  # a real server; only training is stood in for
+            return measure(config, self.run.meta.device, resolution=self.run.meta.resolution)
         time.sleep(self.measure_s)
         ms = latency_ms(config)
-        return Measurement(name="", config_key=config.key(), device=self.run.meta["device"], origin="measured",
-                           resolution=self.run.meta["resolution"], latency_ms=ms, ci_low_ms=0.99 * ms,
+        return Measurement(name="", config_key=config.key(), device=self.run.meta.device, origin=Origin.MEASURED,
+                           resolution=self.run.meta.resolution, latency_ms=ms, ci_low_ms=0.99 * ms,
                            ci_high_ms=1.01 * ms)
 
     def prepare(self, seed: int) -> None:
@@ -75,7 +75,7 @@ class StandIn:
         if (fails := os.environ.get("STAND_IN_FAILS")) is not None:
             time.sleep(self.rung_s)
             raise ZeroDivisionError(fails)
-        steps = self.run.meta["steps"]
+        steps = self.run.meta.steps
         done = json.loads(checkpoint.read_text())["step"] if checkpoint.exists() else 0
         for rung in rungs(steps):
             if rung < done:

@@ -108,9 +108,10 @@ def calibration_by_export(folder: Path) -> list[int]:
 
 
 def calibration_after_training(folder: Path) -> list[int]:
+    from nas.train.recipe import Recipe
+
     from nas.train.data import open_images
     from nas.train.finish import _calibration
-    from nas.train.recipe import Recipe
 
     variant = SimpleNamespace(recipe=Recipe(resolution=32, crop_pct=1.0), mean=(0.485,) * 3, std=(0.229,) * 3)
     return of_colour(_calibration({"formats": ["onnx-int8"]}, open_images(str(folder), 32), variant))

@@ -20,7 +20,7 @@ def test_every_published_network_lies_in_its_interval() -> None:
 
 
 def test_intervals_widen_outside_of_what_was_published() -> None:
-    smallest, largest = SearchSpace.load("default").corners()
+    smallest, largest = SearchSpace.load("default").smallest_and_largest()
     width = {name: high - low for name, (_, low, high) in zip(
         ("smallest", "s12", "largest"), estimated_top1([smallest, PRESETS["s12"], largest]), strict=True)}
     assert width["smallest"] > 3 * width["s12"]

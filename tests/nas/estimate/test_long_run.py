@@ -36,7 +36,7 @@ def test_the_pairs_that_ship_are_those_of_the_table() -> None:
 
 
 def test_estimates_are_scores_with_their_intervals() -> None:
-    smallest, largest = SearchSpace.load("default").corners()
+    smallest, largest = SearchSpace.load("default").smallest_and_largest()
     found = np.array(estimated_long_run([smallest, *PRESETS.values(), largest]))
     assert ((found >= 0) & (found <= 1)).all()
     assert (found[:, 1] < found[:, 0]).all()

@@ -18,27 +18,27 @@ from nas.export import find, load
 from nas.proxy import score
 from nas.proxy.keep import keep_weights, weights_path
 from nas.proxy.net import proxy_config
+from nas.runs.measurement import Origin
 from nas.runs.run import Run
 from search import main
 from space import SearchSpace
 from tests.fastvit.test_fusion import narrow
+from tests.nas.trials import measured, meta
 
 CONFIG = SearchSpace.load("default").sample(np.random.default_rng(3)).replace(depths=(1, 1, 1, 1))
 
 
 def make_run(path: Path, record: dict, task: str = "digits", resolution: int = 64) -> Run:
     """A run with one finished trial, as a worker would have left it."""
-    space = SearchSpace.load("default")
     held = load_task(task, resolution=resolution)
-    run = Run.create(path, {"budget_ms": 5.0, "device": "onnxruntime", "origin": "measured", "task": task,
-                            "resolution": resolution, "task_fingerprint": held.fingerprint, "steps": 2, "seed": 0,
-                            "num_classes": held.num_classes, "space": {"name": space.name, "toml": space.source}})
-    study = optuna.create_study(study_name=run.meta["id"], storage=run.storage, directions=["minimize", "maximize"])
+    run = Run.create(path, meta(budget_ms=5.0, device="onnxruntime", task=task, resolution=resolution, steps=2,
+                                task_fingerprint=held.fingerprint, num_classes=held.num_classes))
+    study = optuna.create_study(study_name=run.meta.id, storage=run.storage, directions=["minimize", "maximize"])
     study.enqueue_trial({})
     trial = study.ask()
     trial.set_user_attr("record", {"outcome": "complete", "config": CONFIG.to_dict(), "config_key": CONFIG.key(),
                                    "score": 0.5, "scores": [{"step": 2, "score": 0.5, "score_sd": 0.1}],
-                                   "latency": {"origin": "measured", "latency_ms": 1.0}} | record)
+                                   "latency": measured(1.0).to_dict()} | record)
     study.tell(trial, [1.0, 0.5])
     return run
 
@@ -135,7 +135,7 @@ def test_latency_is_measured_for_the_card(tmp_path: Path, monkeypatch: pytest.Mo
     import nas.latency
 
     def measured(config: FastViTConfig, device: str, *, resolution: int) -> nas.latency.Measurement:
-        return nas.latency.Measurement("x", config.key(), device, "measured", resolution, 1.234, 1.2, 1.3,
+        return nas.latency.Measurement("x", config.key(), device, Origin.MEASURED, resolution, 1.234, 1.2, 1.3,
                                        samples={"trial_ms": [1.2, 1.3]})
 
     monkeypatch.setattr(nas.latency, "measure", measured)

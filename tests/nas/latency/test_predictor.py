@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,8 +17,11 @@ from nas.latency.calibration import calibrate, design, nulls
 from nas.latency.features import features
 from nas.latency.predictor import LEAST, Predictor
 from nas.latency.runtime import Setting
+from nas.runs.measurement import Origin
+from nas.runs.trial import Trial
 from search import main
 from space import SearchSpace
+from tests.nas.trials import measured
 
 SPACE = SearchSpace.load("default")
 MACS = ("stem", "dense macs", "depthwise macs", "attention macs", "head", "classifier")
@@ -89,9 +93,8 @@ def test_ten_thousand_a_second() -> None:
     assert time.process_time() - begun < 0.5
 
 
-def record(config: FastViTConfig, ms: float, origin: str = "measured", **more: float) -> SimpleNamespace:
-    return SimpleNamespace(origin=origin, config=config.to_dict(), config_key=config.key(), latency_ms=ms,
-                           latency={"ci_low_ms": 0.98 * ms, "ci_high_ms": 1.02 * ms} | more)
+def record(config: FastViTConfig, ms: float, origin: str = "measured", **more: float) -> Trial:
+    return Trial(0, config=config, latency=replace(measured(ms, half_width=0.02, origin=Origin(origin)), **more))
 
 
 def test_a_run_improves_it_with_what_it_measures() -> None:
@@ -146,7 +149,7 @@ def test_calibrating_a_real_device(capsys: pytest.CaptureFixture[str], tmp_path)
     found = json.loads(capsys.readouterr().out)
     assert found["networks"] >= 4
     assert found["seconds"] < 60  # the first group is always waited for
-    unseen = SearchSpace.from_toml(SMALL).corners()[1]
+    unseen = SearchSpace.from_toml(SMALL).smallest_and_largest()[1]
     ms, sd = Predictor.load_or_none("onnxruntime", resolution=32).predict([unseen])
     assert 0 < sd[0] < ms[0] < 100
     assert main([*words[:-1], "--seconds", "1"]) == 0

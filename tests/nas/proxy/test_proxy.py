@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 import nas.proxy.parent
 from fastvit import PRESETS, FastViTConfig
+from nas.bench.table import shipped_scores
 from nas.data import load_task
 from nas.errors import Failure
-from nas.proxy import rungs, score, shipped_scores
+from nas.proxy import score
 from nas.proxy.net import ProxyNet, proxy_config
 from nas.proxy.parent import SEEDS, Parent, parent_of, parent_path, read_parent, train_parent
+from nas.proxy.recipe import rungs
 from nas.proxy.train import Trainer
 from space import SearchSpace
 
@@ -91,15 +93,15 @@ def test_divergence_is_a_failure(cache: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_scores_of_another_recipe_do_not_ship(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.bench.table.RECIPE", 0)
-    assert not shipped_scores(load_task("builtin"), 0)
+    assert not shipped_scores(load_task("builtin").fingerprint, 0)
 
 
 @pytest.mark.parametrize("seed", range(len(SEEDS)))
 def test_the_presets_scores_ship(seed: int) -> None:
-    shipped = shipped_scores(load_task("builtin"), seed)
+    shipped = shipped_scores(load_task("builtin").fingerprint, seed)
     for config in PRESETS.values():
         assert set(rungs(None)) <= set(shipped[config.key()])
-    assert not shipped_scores(load_task("builtin", seed=1), 1)
+    assert not shipped_scores(load_task("builtin", seed=1).fingerprint, 1)
 
 
 @pytest.mark.parametrize("name", ["t8", "sa12"])

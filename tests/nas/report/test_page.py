@@ -88,14 +88,14 @@ class Outside(HTMLParser):
 def test_the_report_is_one_file_with_all_that_decides(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
                                                       ) -> None:
     target = tmp_path / "out.html"
-    assert main(["report", str(run.path), "--to", str(target), "--against", "t8", "--min-score", "0.6"]) == 0
+    assert main(["report", str(run.path), "--to", str(target), "--against", "t12", "--min-score", "0.6"]) == 0
     assert capsys.readouterr().out == f"{target}\n"
     page = target.read_text()
     reader = Outside()
     reader.feed(page)
     assert reader.found == []
     body = page[page.index("<main>"):]
-    for words in ("with score at least 0.6", "against T8", "finalists with 3 seeds each", "error on those left out",
+    for words in ("with score at least 0.6", "against T12", "finalists with 3 seeds each", "error on those left out",
                   "python search.py export", "Demonstration", "@media print"):
         assert words in page if words.startswith("@") else words in body
     assert main(["report", str(run.path)]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,23 +23,23 @@ from nas.report.recommendation import (
     why_faster,
     worse,
 )
-from nas.runs.run import TrialRecord
+from nas.runs.trial import Confirmed, Outcome, Trial
+from tests.nas.trials import measured
 
 BUDGET, RESOLUTION, CLASSES = 2.0, 64, 10
 
 
 def trial(number: int, ms: float, score: float | None, sd: float = 0.01, *, confirmed: bool = True,
-          preset: str | None = None, error: float = 0.02, **other: Any) -> TrialRecord:
+          preset: str | None = None, error: float = 0.02, **other: Any) -> Trial:
     config = PRESETS[preset or "t8"]
     size = cost(config, RESOLUTION, CLASSES)
-    latency = {"origin": "measured", "latency_ms": ms, "ci_low_ms": ms * (1 - error), "ci_high_ms": ms * (1 + error)}
-    found = {"score": score, "score_sd": sd, "runs": [], "latency_before": latency} if confirmed else None
-    return TrialRecord(trial=number, **{"outcome": "complete", "config": config.to_dict(), "config_key": config.key(),
-                                        "latency": latency, "score": score, "score_sd": sd, "confirmed": found,
-                                        "params_m": size.params_m, "gmacs": size.gmacs, "preset": preset} | other)
+    latency = measured(ms, half_width=error)
+    found = Confirmed(score or 0.0, sd, (), latency) if confirmed else None
+    return replace(Trial(number, Outcome.COMPLETE, config=config, latency=latency, score=score, score_sd=sd,
+                         confirmed=found, params_m=size.params_m, gmacs=size.gmacs, preset=preset), **other)
 
 
-def pick(records: list[TrialRecord], **asked: Any) -> Any:
+def pick(records: list[Trial], **asked: Any) -> Any:
     return recommend(records, BUDGET, resolution=RESOLUTION, num_classes=CLASSES, **asked)
 
 
@@ -64,9 +65,9 @@ def test_what_is_not_confirmed_is_no_match_for_what_is() -> None:
 
 
 @pytest.mark.parametrize("record", [
-    trial(9, 1.99, 0.9), trial(9, 1.0, 0.9, outcome="stopped_early"), trial(9, 1.0, 0.9, anchor="timm:x"),
+    trial(9, 1.99, 0.9), trial(9, 1.0, 0.9, outcome=Outcome.STOPPED_EARLY), trial(9, 1.0, 0.9, anchor="timm:x"),
     trial(9, 1.0, None, confirmed=False)], ids=["its interval crosses the budget", "early", "anchor", "no score"])
-def test_what_cannot_stand_on_a_front_is_never_the_pick(record: TrialRecord) -> None:
+def test_what_cannot_stand_on_a_front_is_never_the_pick(record: Trial) -> None:
     assert pick([record]) is None
     assert pick([record, trial(0, 1.0, 0.4)]).pick.trial == 0
 
@@ -123,13 +124,13 @@ points = st.lists(st.tuples(st.floats(0.1, 3), st.floats(0, 1), st.floats(0.001,
 def test_no_point_is_better_beyond_doubt_than_the_pick_or_as_good_and_faster(found: list[Any]) -> None:
     records = [trial(i, ms, score, sd, confirmed=sure) for i, (ms, score, sd, sure) in enumerate(found)]
     chosen = pick(records)
-    under = [r for r in records if r.latency and r.latency["ci_high_ms"] <= BUDGET]
+    under = [r for r in records if r.latency and r.latency.ci_high_ms <= BUDGET]
     assert (chosen is None) == (not under)
     if chosen is None:
         return
     rivals = [r for r in under if r.confirmed] or under
     assert not worse(chosen.pick, chosen.best)
-    assert all((r.estimate[0] or 0) <= (chosen.best.estimate[0] or 0) for r in rivals)
+    assert all(r.estimate.value <= chosen.best.estimate.value for r in rivals)
     assert all(worse(r, chosen.best) for r in rivals if (r.latency_ms or 0) < (chosen.pick.latency_ms or 0))
     assert chosen.document()["trial"] == chosen.pick.trial
 

@@ -16,13 +16,16 @@ import optuna
 import pytest
 
 from nas.errors import UsageError
+from nas.report.documents import front_document
 from nas.runs.journal import Journal
 from nas.runs.run import Run
 from nas.runs.storage import StorageGone, checked_url, open_journal, open_storage, patient, without_secrets
-from nas.workers.liveness import STALE_S, Census, Pulse, bury, checkpoint_path, lock_path
+from nas.search.confirmed import search_trials
+from nas.workers.liveness import STALE_S, AliveWorkers, Heartbeat, checkpoint_path, lock_path, requeue_abandoned
 from nas.workers.worker import Worker
 from tests.nas import services
 from tests.nas.stand_in import StandIn
+from tests.nas.trials import meta as made_meta
 from tests.nas.workers.test_kill import ROOT, STAND_IN, begin
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -145,7 +148,7 @@ def test_names_that_come_with_a_run_stay_in_its_folder(tmp_path: Path) -> None:
     study, evil = run.study, {"worker": "../../away", "config_key": "../../away", "outcome": "failed", "seed": 0}
     for trial in (study.ask(), study.ask()):
         trial.set_user_attr("record", evil)
-    bury(run)
+    requeue_abandoned(run)
     assert (tmp_path / "away-0.pt").exists()
     assert not (tmp_path / "away.lock").exists()
     workers = run.path / "workers"
@@ -170,10 +173,10 @@ def shared_run(folder: Path, name: str, url: str, configs: int) -> Run:
 def by_other_machine(folder: Path, url: str, name: str, trials: int) -> Run:
     """What a worker does that only knows the run's name and the storage."""
     run = Run.open(folder / name, url)
-    with Pulse(run, f"far-{folder.name}"):
+    with Heartbeat(run, f"far-{folder.name}"):
         worker = Worker(run, f"far-{folder.name}", StandIn(run, measure_s=0, rung_s=0))
         for _ in range(trials):
-            worker.run_trial(worker.study.ask())
+            worker.run_trial(worker.chooser.study.ask())
     return run
 
 
@@ -182,14 +185,14 @@ def test_workers_of_other_machines(tmp_path: Path, server: services.Postgres) ->
     assert "s3cret" not in "".join(path.read_text() for path in run.path.rglob("*") if path.is_file())
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda far: by_other_machine(tmp_path / far, server.url, "shared", 6), ("there", "yonder")))
-    records = Run.open(run.path, server.url).records()
+    records = search_trials(Run.open(run.path, server.url))
     assert len(records) == 12
     assert {r.outcome for r in records} == {"complete"}
     assert {r.worker for r in records} == {"far-there", "far-yonder"}
     assert len({r.config_key for r in records}) == 12
-    assert Run.open(run.path, server.url).front()["points"]
+    assert front_document(Run.open(run.path, server.url))["points"]
     with pytest.raises(UsageError, match="name it with --storage"):
-        Run.open(run.path).records()
+        search_trials(Run.open(run.path))
     with pytest.raises(UsageError, match="nor does the storage know"):
         Run.open(tmp_path / "other", server.url)
     with pytest.raises(UsageError, match="has a run named shared already"):
@@ -216,41 +219,41 @@ def test_beats_tell_who_lives_on_another_machine(tmp_path: Path, server: service
     run = shared_run(tmp_path, "beats", server.url, 0)
     far = Run.open(tmp_path / "far" / "beats", server.url)
     trial = far.study.ask()
-    pulse = Pulse(far, "far-1")
-    pulse.__enter__()
+    heart = Heartbeat(far, "far-1")
+    heart.__enter__()
     trial.set_user_attr("record", {"worker": "far-1", "outcome": "running"})
-    census = Census(run)
-    assert bury(run, census) == 0
+    workers = AliveWorkers(run)
+    assert requeue_abandoned(run, workers) == 0
     monkeypatch.setattr("nas.workers.liveness.STALE_S", 0.0)  # as if it had been silent for long
     time.sleep(1.1)  # the attributes of a study are kept for a second
-    assert bury(run, census) == 1
+    assert requeue_abandoned(run, workers) == 1
     retried = [t for t in run.study.get_trials() if t.user_attrs.get("retry_of") == trial.number]
     assert len(retried) == 1
     assert retried[0].user_attrs["preset"] == trial.user_attrs["preset"]
-    pulse.__exit__()
+    heart.__exit__()
 
 
 def test_nobody_is_dead_because_the_storage_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Shared:
-        shared, path = True, tmp_path
+        meta, path = made_meta(storage="postgresql://host/db"), tmp_path
 
         def attrs(self) -> dict[str, int]:
             return {"beat:far": beats}
 
     now, beats = 1000.0, 1
     monkeypatch.setattr("nas.workers.liveness.time.monotonic", lambda: now)
-    census = Census(Shared())  # type: ignore[arg-type]
-    census.look()
+    workers = AliveWorkers(Shared())  # type: ignore[arg-type]
+    workers.look()
     now += STALE_S + 5  # one look that lasted so long
-    census.look()
-    assert census.alive("far")
+    workers.look()
+    assert workers.alive("far")
     for _ in range(20):  # and twenty that found no beat
         now += 5
-        census.look()
-    assert not census.alive("far")
+        workers.look()
+    assert not workers.alive("far")
     beats += 1
-    census.look()
-    assert census.alive("far")
+    workers.look()
+    assert workers.alive("far")
 
 
 def test_stop_and_limits_reach_other_machines(tmp_path: Path, server: services.Postgres) -> None:
@@ -261,7 +264,7 @@ def test_stop_and_limits_reach_other_machines(tmp_path: Path, server: services.P
     run.tell_to_stop()
     time.sleep(1.1)
     assert far.told_to_stop()
-    assert far.refresh()["trial_limit"] == 3
+    assert far.refresh().trial_limit == 3
 
 
 @pytest.mark.slow
@@ -289,7 +292,7 @@ def test_a_database_that_is_away(tmp_path: Path, server: services.Postgres, prox
         said = launcher.communicate(timeout=300)[1]
         assert launcher.returncode == 0, said
         assert far.wait(timeout=100) == 0
-    records = Run.open(run.path, server.url).records()
+    records = search_trials(Run.open(run.path, server.url))
     assert len([r for r in records if r.outcome == "complete"]) >= 27
     assert before.items() <= ended(run).items()
     assert {r.reason for r in records if r.outcome == "failed"} <= {"the worker died; tried again"}
@@ -297,11 +300,11 @@ def test_a_database_that_is_away(tmp_path: Path, server: services.Postgres, prox
 
 
 def ended(run: Run) -> dict[int, float | None]:
-    return {r.trial: r.score for r in run.records() if r.outcome == "complete"}
+    return {r.trial: r.score for r in search_trials(run) if r.outcome == "complete"}
 
 
 def test_a_worker_name_is_taken_once(tmp_path: Path) -> None:
     run = begin(tmp_path / "run", 0)
-    with Pulse(run, "one"), pytest.raises(RuntimeError, match="choose another --id"), Pulse(run, "one"):
+    with Heartbeat(run, "one"), pytest.raises(RuntimeError, match="choose another --id"), Heartbeat(run, "one"):
         pass
-    assert Census(run).anyone() is False
+    assert AliveWorkers(run).anyone() is False

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from nas.runs.meta import RunProgress, RunState
+from nas.runs.run import Run
 from nas.runs.whole import missing
+from tests.nas.trials import meta as made_meta
 
 LINES = b'{"op_code":0}\n{"op_code":4}\n'
 
@@ -30,6 +33,8 @@ def test_what_is_lost_is_said(tmp_path: Path, meta: dict[str, Any], state: str, 
     journal = tmp_path / "journal.log"
     if content is not None:
         journal.write_bytes(content)
-    found = missing(meta, state, journal, trials, unfinished)
+    asked = made_meta(storage=meta.get("storage", "journal"))
+    progress = RunProgress(**{key: value for key, value in meta.items() if key != "storage"})
+    found = missing(Run(tmp_path, asked, progress), RunState(state), trials, unfinished)
     assert (found is None) == (said is None)
     assert said is None or said in (found or "")

@@ -7,9 +7,10 @@ import numpy as np
 from fastvit import FastViTConfig
 from fastvit.cost import cost
 from nas.estimate.surrogate import Surrogate
-from nas.runs.run import TrialRecord
+from nas.runs.trial import Outcome, Rung, Trial
 from nas.search.early_stopping import MARGIN, dominated
 from space import SearchSpace
+from tests.nas.trials import scored
 
 SPACE = SearchSpace.load("default")
 STEPS = 240
@@ -20,29 +21,26 @@ def truth(config: FastViTConfig) -> float:
 
 
 def trial(number: int, config: FastViTConfig, ms: float, bonus: float = 0.0, rungs: tuple[int, ...] = (60, 120, STEPS),
-          **more: object) -> TrialRecord:
-    scores = [{"step": step, "score": (truth(config) + bonus) * step / STEPS, "score_sd": 0.001} for step in rungs]
-    return TrialRecord(**{"trial": number, "outcome": "complete" if STEPS in rungs else "running",
-                          "config": config.to_dict(), "config_key": config.key(), "score": scores[-1]["score"],
-                          "latency": {"latency_ms": ms, "origin": "measured"}, "scores": scores} | more)
+          ) -> Trial:
+    scores = [Rung(step, (truth(config) + bonus) * step / STEPS, 0.001) for step in rungs]
+    return scored(number, config, ms, *scores, outcome=Outcome.COMPLETE if STEPS in rungs else Outcome.RUNNING)
 
 
-def history(count: int) -> list[TrialRecord]:
+def history(count: int) -> list[Trial]:
     rng = np.random.default_rng(0)
     configs = [SPACE.sample(rng) for _ in range(count)]
     return [trial(number, config, 30 * cost(config, 64).gmacs) for number, config in enumerate(configs)]
 
 
-def stopped(records: list[TrialRecord], own: TrialRecord) -> str:
-    config = FastViTConfig.from_dict(own.config or {})
-    rung = own.scores[-1]
-    return dominated(config, rung["score"], rung["step"], own.latency_ms or 0.0, [*records, own], Surrogate(STEPS))
+def stopped(records: list[Trial], own: Trial) -> str:
+    assert dominated(own, records, Surrogate(STEPS)) == dominated(own, [*records, own], Surrogate(STEPS))
+    return dominated(own, records, Surrogate(STEPS))
 
 
 def test_a_slow_and_bad_trial_ends_and_a_fast_or_good_one_does_not() -> None:
     records = history(30)
     slowest = max(r.latency_ms or 0.0 for r in records)
-    middle = FastViTConfig.from_dict(sorted(records, key=lambda r: r.latency_ms or 0.0)[15].config or {})
+    middle = sorted(records, key=lambda r: r.latency_ms or 0.0)[15].architecture
     config = middle.replace(depths=(*middle.depths[:3], 1 + middle.depths[3] % 6))
     assert "is no slower and better with" in stopped(records, trial(90, config, slowest + 1, -0.3, (60, 120)))
     assert stopped(records, trial(90, config, slowest + 1, +0.2, (60, 120))) == ""
@@ -52,7 +50,7 @@ def test_a_slow_and_bad_trial_ends_and_a_fast_or_good_one_does_not() -> None:
 def test_before_there_is_a_posterior_a_clear_lead_decides() -> None:
     records = history(3)
     config = SPACE.sample(np.random.default_rng(9))
-    best = max(rung["score"] for r in records for rung in r.scores if rung["step"] == 120)
+    best = max(rung.score for r in records for rung in r.scores if rung.step == 120)
     bonus = 2 * (best - MARGIN - 0.01) - truth(config)
     assert "behind trial" in stopped(records, trial(90, config, 1e3, bonus, (60, 120)))
     assert stopped(records, trial(90, config, 1e3, bonus + 2 * 0.02, (60, 120))) == ""

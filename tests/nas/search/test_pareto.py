@@ -27,10 +27,10 @@ def test_hypervolume_equals_a_fine_sum(found: list[tuple[float, float]]) -> None
     ms, score = np.array([p[0] for p in found]), np.array([p[1] for p in found])
     grid = (np.arange(4000) + 0.5) / 4000 * 5
     best = [max([s for m, s in found if m <= g and s > 0], default=0.0) for g in grid[::20]]
-    assert hypervolume(ms, score, budget_ms=5, score_floor=0) == pytest.approx(np.mean(best), abs=0.03)
+    assert hypervolume(ms, score, budget_ms=5) == pytest.approx(np.mean(best), abs=0.03)
 
 
 def test_nothing_gives_nothing() -> None:
     assert pareto([], []) == []
     assert pareto([float("nan"), 1.0], [1.0, float("nan")]) == []
-    assert hypervolume([3.0], [1.0], budget_ms=2, score_floor=0) == 0
+    assert hypervolume([3.0], [1.0], budget_ms=2) == 0

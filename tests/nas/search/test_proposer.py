@@ -13,11 +13,12 @@ from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from nas.estimate.judge import run_judge
 from nas.estimate.surrogate import Evidence
-from nas.runs.trial import TrialRecord
+from nas.runs.trial import Outcome, Rung, Trial
 from nas.search.pareto import hypervolume, pareto
-from nas.search.proposer import STARTUP_TRIALS, Proposer, gains
+from nas.search.proposer import STARTUP_TRIALS, Proposer, hypervolume_gains
 from space import SearchSpace
 from tests.nas.estimate.test_surrogate import truth
+from tests.nas.trials import meta, scored
 
 SPACE, BUDGET_MS = SearchSpace.load("default"), 2.0
 
@@ -26,14 +27,12 @@ def latency_ms(configs: Sequence[FastViTConfig]) -> np.ndarray:
     return np.array([0.2 + 30 * cost(config, 64).gmacs for config in configs])
 
 
-def record(number: int, config: FastViTConfig, score: float | None, **more: Any) -> TrialRecord:
-    scores = [] if score is None else [{"step": 240, "score": score, "score_sd": 0.01}]
-    return TrialRecord(trial=number, outcome="running" if score is None else "complete", config=config.to_dict(),
-                       config_key=config.key(), score=score, scores=scores,
-                       latency={"latency_ms": float(latency_ms([config])[0]), "origin": "measured"}, **more)
+def record(number: int, config: FastViTConfig, score: float | None, **more: Any) -> Trial:
+    return scored(number, config, float(latency_ms([config])[0]), *([] if score is None else [Rung(240, score, 0.01)]),
+                  outcome=Outcome.RUNNING if score is None else Outcome.COMPLETE, **more)
 
 
-def begun(count: int = 20) -> tuple[Proposer, list[TrialRecord]]:
+def begun(count: int = 20) -> tuple[Proposer, list[Trial]]:
     """A proposer, and trials whose score grows with latency."""
     proposer, records = Proposer(SPACE, 240, BUDGET_MS, np.random.default_rng(0)), []
     for number in range(count):
@@ -48,10 +47,10 @@ def test_gains_are_differences_of_hypervolume() -> None:
     for _ in range(50):
         front_ms, front_score = np.sort(rng.uniform(0.2, 2, 4)), np.sort(rng.uniform(0, 1, 4))
         ms, score = rng.uniform(0.1, 2.5, 5), rng.uniform(-0.2, 1.2, 5)
-        before = hypervolume(front_ms, front_score, budget_ms=2, score_floor=0)
-        after = [hypervolume([*front_ms, m], [*front_score, s], budget_ms=2, score_floor=0)
+        before = hypervolume(front_ms, front_score, budget_ms=2)
+        after = [hypervolume([*front_ms, m], [*front_score, s], budget_ms=2)
                  for m, s in zip(ms, score, strict=True)]
-        assert gains(ms, score, front_ms, front_score, 2.0, 0.0) / 2 == pytest.approx(np.array(after) - before)
+        assert hypervolume_gains(ms, score, front_ms, front_score, 2.0, 0.0) == pytest.approx(np.array(after) - before)
 
 
 def test_a_warm_start_has_more_activations_at_the_same_latency() -> None:
@@ -78,7 +77,7 @@ def test_what_ships_takes_the_place_of_a_warm_start(monkeypatch: pytest.MonkeyPa
 def test_proposals_beat_chance_and_stay_within_the_budget() -> None:
     budget = 0.05
 
-    def predict_ms(configs: list[FastViTConfig]) -> np.ndarray:
+    def predict_ms(configs: Sequence[FastViTConfig]) -> np.ndarray:
         return np.array([cost(config, 64).gmacs for config in configs])
 
     def search(surrogate: bool, seed: int) -> float:
@@ -91,13 +90,10 @@ def test_proposals_beat_chance_and_stay_within_the_budget() -> None:
             ms = float(predict_ms([config])[0])
             assert ms <= budget
             score = 0.5 + truth(config) + 0.01 * rng.standard_normal()
-            records.append(TrialRecord(
-                trial=trial, outcome="complete", config=config.to_dict(), config_key=config.key(),
-                latency={"latency_ms": ms, "origin": "measured"}, scores=[{"step": 100, "score": score}], score=score))
+            records.append(scored(trial, config, ms, Rung(100, score)))
         assert len({r.config_key for r in records}) == len(records)
         return hypervolume([r.latency_ms for r in records],
-                           [0.5 + truth(FastViTConfig.from_dict(r.config)) for r in records], budget_ms=budget,
-                           score_floor=0.2)
+                           [0.3 + truth(r.architecture) for r in records], budget_ms=budget)
 
     ours, chance = (np.mean([search(surrogate, seed) for seed in range(2)]) for surrogate in (True, False))
     assert ours > chance
@@ -129,17 +125,17 @@ def test_nothing_within_the_budget_is_no_proposal() -> None:
 
 def test_on_photographs_the_front_reaches_to_the_budget_and_has_a_fast_end() -> None:
     """Proxies' scores are noise here: what is followed is the estimate."""
-    meta = {"task": "photographs", "task_fingerprint": "x", "steps": 240, "seed": 0}
+    asked = meta(task="photographs", task_fingerprint="x", steps=240)
     rng = np.random.default_rng(0)
-    proposer = Proposer(SPACE, 240, BUDGET_MS, rng, judge=partial(run_judge, meta))
-    records: list[TrialRecord] = []
+    proposer = Proposer(SPACE, 240, BUDGET_MS, rng, judge=partial(run_judge, asked))
+    records: list[Trial] = []
     for number in range(20):
         config = proposer.next(records, latency_ms)
         assert config is not None
         assert latency_ms([config])[0] <= BUDGET_MS
         records.append(record(number, config, float(rng.random())))
     ms = np.array([r.latency_ms for r in records])
-    scores = [one.score for one in run_judge(meta, records).estimate([r.architecture for r in records])]
+    scores = [one.score for one in run_judge(asked, records).estimate([r.architecture for r in records])]
     front = ms[pareto(ms, scores)]
     assert front.max() > 0.93 * BUDGET_MS
     assert front.min() < 0.6 * BUDGET_MS

@@ -10,8 +10,8 @@ from fastvit import PRESETS
 from nas.errors import UsageError
 from nas.export.recipe import recipe_yaml
 from nas.export.variant import MEAN, STD
+from nas.recipe import Recipe, parse_setting, recipe_for
 from nas.train.data import Batches
-from nas.train.recipe import Recipe, parse_setting, recipe_for
 
 # Arguments of timm's train.py that a recipe may use (timm 1.0).
 TIMM = {"model", "model_kwargs", "num_classes", "input_size", "drop_path", "mean", "std", "epochs", "batch_size", "opt",
@@ -99,7 +99,8 @@ def test_images_without_end_are_taken_in_order() -> None:
 def test_the_strongest_augmentation_takes_every_image(aa: str | None) -> None:
     from PIL import Image
 
-    from nas.train.data import Pictures, TrainSet
+    from nas.data.pictures import Pictures
+    from nas.train.data import TrainSet
 
     class Some(Pictures):
         def __len__(self) -> int:

@@ -9,7 +9,9 @@ from fastvit import FastViTConfig
 from nas.errors import UsageError
 from nas.latency import Measurement
 from nas.latency.network import Network
+from nas.report.documents import front_document
 from nas.report.printed import front_table
+from nas.runs.measurement import Origin
 from nas.runs.run import Run
 from nas.workers.launcher import start
 from nas.workers.worker import Worker
@@ -20,7 +22,7 @@ class Stub:
 
     def measure(self, target: FastViTConfig | str) -> Measurement:
         network = Network.of(target)
-        return Measurement(network.name, network.key, "onnxruntime", "measured", 32, 2.0, 1.9, 2.1)
+        return Measurement(network.name, network.key, "onnxruntime", Origin.MEASURED, 32, 2.0, 1.9, 2.1)
 
 
 def begin(path: Path, *words: str) -> Run:
@@ -34,12 +36,12 @@ def test_an_anchor_is_measured_and_shown_without_a_score(tmp_path: Path) -> None
     run = begin(tmp_path / "run", "--anchor", "timm:mobilenetv3_small_100", "--anchor", "timm:mobilenetv3_small_100")
     worker = Worker(run, "w0", Stub())
     trials = []
-    while (trial := worker.next_waiting()) is not None:
+    while (trial := worker.chooser.next_waiting()) is not None:
         trials.append(trial.user_attrs)
         if "timm" in trial.user_attrs:
             worker.run_trial(trial)
     assert sum("timm" in attrs for attrs in trials) == 1
-    front = Run.open(run.path).front()
+    front = front_document(Run.open(run.path))
     anchor, = (one for one in front["anchors"] if one["preset"] == "timm:mobilenetv3_small_100")
     assert (anchor["score"], anchor["config"], anchor["latency_ms"]) == (None, None, 2.0)
     assert anchor["params_m"] == pytest.approx(2.54, abs=0.01)

@@ -1,5 +1,6 @@
 """What is not measured: only what is over the budget by more than its prediction may err."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from nas.latency.predictor import Predictor
-from nas.workers.worker import DOUBT, Worker
+from nas.runs.trial import Request
+from nas.workers.worker import Worker
 from space import SearchSpace
 from tests.nas.latency.test_predictor import device_ms, drawn
 from tests.nas.workers.test_anchor import begin
@@ -20,28 +22,34 @@ class Silent:
         raise LookupError("measured")
 
 
-def test_hopeless_configurations_are_predicted_and_all_others_measured(tmp_path: Path) -> None:
-    worker = Worker(begin(tmp_path / "run"), "w0", Silent())
+class Queued(SimpleNamespace):
+    """A trial that Optuna's study knows nothing of."""
+
+    def set_user_attr(self, name: str, value: object) -> None:
+        pass
+
+
+def test_what_is_surely_over_is_predicted_and_all_else_measured(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run")
+    worker = Worker(run, "w0", Silent())  # type: ignore[arg-type]
     seen, others = drawn(30, 1), drawn(60, 2)
-    worker.predictor.fit(seen, device_ms(seen, worker.meta["resolution"]))
+    worker.predictor.fit(seen, device_ms(seen, run.meta.resolution))
     ms, sd = worker.predictor.predict(others)
-    worker.meta["budget_ms"] = float(np.median(ms))
+    run.meta = replace(run.meta, budget_ms=float(np.median(ms)))
     outcomes = []
     for config, one, doubt in zip(others, ms, sd, strict=True):
-        hopeless = one - DOUBT * doubt > worker.budget_ms
-        outcomes.append(hopeless)
-        if not hopeless:
-            with pytest.raises(LookupError, match="measured"):
-                worker.evaluate(config, SimpleNamespace(number=10**6), always=False)
+        asked = Queued(number=10**6, user_attrs=Request(config=config).to_attrs())
+        outcomes.append(one - 1.96 * doubt > run.meta.budget_ms)
+        found = worker.runner.result(asked)  # type: ignore[arg-type]
+        if not outcomes[-1]:
+            assert (found.outcome, found.reason) == ("failed", "LookupError: measured")
             continue
-        record = worker.evaluate(config, SimpleNamespace(number=10**6), always=False)
-        assert record["outcome"] == "over_budget"
-        assert record["latency"]["origin"] == "predicted"
-        assert record["latency"]["latency_ms"] == pytest.approx(one)
-        with pytest.raises(LookupError, match="measured"):
-            worker.evaluate(config, SimpleNamespace(number=10**6), always=True)
+        assert (found.outcome, found.origin) == ("over_budget", "predicted")
+        assert found.latency_ms == pytest.approx(one)
+        probe = Queued(number=10**6, user_attrs=Request(config=config, probe=True).to_attrs())
+        assert worker.runner.result(probe).reason == "LookupError: measured"  # type: ignore[arg-type]
     assert 0.05 < np.mean(outcomes) < 0.5
-    np.testing.assert_array_equal(worker.predict_ms(others), ms)
+    np.testing.assert_array_equal(worker.chooser.predict_ms(others), ms)
 
 
 def test_a_run_begins_with_what_was_calibrated_for_its_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

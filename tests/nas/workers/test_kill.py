@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from nas.runs.run import Run
+from nas.search.confirmed import search_trials
 from space import SearchSpace
 
 ROOT = Path(__file__).parents[3]
@@ -58,8 +59,8 @@ def workers_of(run: Path) -> list[psutil.Process]:
 def results(run: Path) -> dict[str, Any]:
     """What the run knows of every configuration, without what is left to chance: numbers, times, names."""
     return {f"{r.config_key}": (r.preset, r.outcome, r.latency_ms, r.score,
-                                [(rung["step"], rung["score"]) for rung in r.scores])
-            for r in Run.open(run).records() if not r.retried and r.reused_from is None}
+                                [(rung.step, rung.score) for rung in r.scores])
+            for r in search_trials(Run.open(run)) if not r.retried and r.reused_from is None}
 
 
 def killed_run(path: Path, *, kills: int, configs: int, workers: int, pause_s: float, seed: int) -> Counter:
@@ -102,14 +103,14 @@ def killed_run(path: Path, *, kills: int, configs: int, workers: int, pause_s: f
 
 
 def left_of(path: Path, configs: int) -> int:
-    done = [r for r in Run.open(path).records() if not r.preset and not r.retried]
+    done = [r for r in search_trials(Run.open(path)) if not r.preset and not r.retried]
     return max(1, configs - len(done) + sum(r.outcome == "running" for r in done))
 
 
 def check(path: Path, untouched: dict[str, Any]) -> None:
     found = results(path)
     assert {key: found.get(key) for key in untouched} == untouched
-    records = Run.open(path).records()
+    records = search_trials(Run.open(path))
     assert not [r for r in records if r.outcome == "running"]
     assert {r.reason for r in records if r.outcome == "failed"} <= {"the worker died; tried again"}
     done = Counter(tuple(json.loads(line)[:3]) for line in (path / "ledger").read_text().splitlines())
@@ -129,7 +130,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, A
 
         worker = Worker(run, "alone", StandIn(run, measure_s=0, rung_s=0))
         for _ in range(configs + 7):
-            worker.run_trial(worker.study.ask())
+            worker.run_trial(worker.chooser.study.ask())
         found[configs] = results(path)
         assert len(found[configs]) == configs + 7
         assert {outcome for _, outcome, *_ in found[configs].values()} == {"complete"}

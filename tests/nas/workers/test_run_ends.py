@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,10 @@ import pytest
 
 from fastvit.presets import PRESETS
 from nas.errors import UsageError
-from nas.runs.run import SCHEMA, Run
+from nas.report.documents import front_document, status_document
+from nas.runs.meta import SCHEMA
+from nas.runs.run import Run
+from nas.search.confirmed import search_trials
 from nas.workers.liveness import SAME_PLACE_LIMIT
 from nas.workers.resources import WORKER_GB, Machine, default_workers, share, too_many
 from tests.nas import services
@@ -36,7 +40,7 @@ def search(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 def wait_for(run: Path, ended: int) -> None:
     deadline = time.monotonic() + 90
-    while sum(r.outcome not in ("running", "failed") for r in Run.open(run).records()) < ended:
+    while sum(r.outcome not in ("running", "failed") for r in search_trials(Run.open(run))) < ended:
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -55,7 +59,7 @@ def test_a_signal_ends_cleanly_and_resume_goes_on(tmp_path: Path, number: int, c
     assert "Front under 50 ms" in out
     assert "Traceback" not in err
     assert "[I " not in err, "Optuna's log is not ours"
-    status = Run.open(path).status()
+    status = status_document(Run.open(path))
     assert status["state"] == "interrupted"
     assert status["trials"]["running"] == 0
     before = status["trials"]["complete"]
@@ -64,7 +68,7 @@ def test_a_signal_ends_cleanly_and_resume_goes_on(tmp_path: Path, number: int, c
     _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     assert "ending" not in err
-    assert Run.open(path).status()["trials"]["complete"] == 13, "as many as it was started with"
+    assert status_document(Run.open(path))["trials"]["complete"] == 13, "as many as it was started with"
 
 
 def test_a_second_signal_aborts(tmp_path: Path) -> None:
@@ -72,7 +76,7 @@ def test_a_second_signal_aborts(tmp_path: Path) -> None:
     begin(path, 4)
     process = launch(path, "--trials", "4", STAND_IN_RUNG_S="300")
     deadline = time.monotonic() + 200
-    while not any(r.latency for r in Run.open(path).records()):
+    while not any(r.latency for r in search_trials(Run.open(path))):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -84,7 +88,7 @@ def test_a_second_signal_aborts(tmp_path: Path) -> None:
     assert process.returncode == 130, err
     assert time.monotonic() - begun < 150
     assert "Traceback" not in err
-    records = Run.open(path).records()
+    records = search_trials(Run.open(path))
     assert not [r for r in records if r.outcome == "running"]
     assert {r.reason for r in records if r.outcome == "failed"} == {"the worker died; tried again"}
 
@@ -97,11 +101,11 @@ def test_five_failures_alike_end_the_run(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "the first five trials failed alike: ZeroDivisionError: the cable is out" in err
     assert "Traceback" not in err
-    status = Run.open(path).status()
+    status = status_document(Run.open(path))
     assert status["failures"]["ZeroDivisionError: the cable is out"] >= 5
     assert status["trials"]["failed"] < 60
     assert " x ZeroDivisionError: the cable is out" in search("status", path).stdout
-    failed = next(r for r in Run.open(path).records() if r.outcome == "failed")
+    failed = next(r for r in search_trials(Run.open(path)) if r.outcome == "failed")
     assert failed.traceback is not None
     assert "stand_in.py" in failed.traceback
 
@@ -114,7 +118,7 @@ def test_a_configuration_that_kills_its_workers_is_given_up(tmp_path: Path) -> N
     process = launch(path, "--trials", "2", "--workers", "1", STAND_IN_DIES_OF=poison)
     _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
-    records = Run.open(path).records()
+    records = search_trials(Run.open(path))
     ended = [r for r in records if r.config_key == poison]
     assert [r.outcome for r in ended] == ["failed"] * SAME_PLACE_LIMIT
     assert ended[-1].reason == f"its workers died {SAME_PLACE_LIMIT} times at the same place"
@@ -144,7 +148,7 @@ def test_a_device_that_vanishes_costs_no_trial(tmp_path: Path) -> None:
     process = launch(path, "--trials", "6", STAND_IN_GONE=str(tmp_path / "there"))
     _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
-    records = Run.open(path).records()
+    records = search_trials(Run.open(path))
     assert {r.reason for r in records if r.outcome == "failed"} <= {"the worker died; tried again"}
     assert {r.preset for r in records if r.outcome == "complete"} >= {"t8", "t12", "s12", "sa12"}
 
@@ -176,7 +180,7 @@ def test_a_device_server_that_is_started_again_is_waited_for(tmp_path: Path) -> 
         server.kill()
         server.wait()
     assert process.returncode == 0, err
-    records = Run.open(path).records()
+    records = search_trials(Run.open(path))
     assert {r.outcome for r in records} <= {"complete", "stopped_early"}
     assert len(records) == 10
     # The wait is nobody's latency: deeper presets are slower, as measured without any server.
@@ -197,15 +201,15 @@ def test_a_journal_that_cannot_grow_ends_the_run_and_loses_nothing(tmp_path: Pat
     assert process.returncode == 1, err
     assert "nothing that was recorded is lost" in err
     assert "Traceback" not in err
-    done = {r.trial: r.score for r in Run.open(path).records() if r.outcome == "complete"}
+    done = {r.trial: r.score for r in search_trials(Run.open(path)) if r.outcome == "complete"}
     assert done
     process = launch(path)
     _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
-    after = {r.trial: r.score for r in Run.open(path).records() if r.outcome == "complete"}
+    after = {r.trial: r.score for r in search_trials(Run.open(path)) if r.outcome == "complete"}
     assert done.items() <= after.items()
     assert len(after) == 13
-    assert all(r.retried for r in Run.open(path).records() if r.outcome == "failed")
+    assert all(r.retried for r in search_trials(Run.open(path)) if r.outcome == "failed")
 
 
 def test_one_launcher_at_a_time(tmp_path: Path) -> None:
@@ -224,17 +228,17 @@ def test_what_the_parent_took_does_not_end_a_search(tmp_path: Path, monkeypatch:
     from nas.workers.worker import Worker
     from tests.nas.stand_in import StandIn
 
-    monkeypatch.setattr("nas.workers.worker.NOTICED_S", 0.1)
+    monkeypatch.setattr("nas.workers.trial_runner.NOTICED_S", 0.1)
     made = begin(tmp_path / "run", 0)
     stand_in = StandIn(made, measure_s=0, rung_s=0)
     monkeypatch.setattr(stand_in, "prepare", lambda seed: time.sleep(0.2))
     worker = Worker(made, "one", stand_in)
-    worker.run_trial(worker.study.ask())
-    [record] = made.records()
+    worker.run_trial(worker.chooser.study.ask())
+    [record] = search_trials(made)
     assert record.cost_s["parent"] >= 0.2
     others = sum(record.cost_s.values()) - record.cost_s["parent"]
-    worker.meta["search_deadline"] = time.time() + others + 0.1
-    assert not worker.searched_enough([record]), "there is time for a trial, though not for another parent"
+    made.update(search_seconds_left=others + 0.1)
+    assert not worker.limits.searched_enough([record]), "there is time for a trial, though not for another parent"
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +250,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = begin(path, 3)
     worker = Worker(made, "one", StandIn(made, measure_s=0, rung_s=0))
     for _ in range(10):
-        worker.run_trial(worker.study.ask())
+        worker.run_trial(worker.chooser.study.ask())
     return path
 
 
@@ -281,9 +285,9 @@ def test_a_run_of_an_older_version_opens_and_one_of_a_newer_does_not(run: Path, 
     older = {k: v for k, v in meta.items() if k not in ("budgets", "storage", "updated", "sampler")} | {"schema": 1}
     (old / "run.json").write_text(json.dumps(older))
     opened = Run.open(old)
-    assert opened.meta["schema"] == SCHEMA
-    assert opened.meta["budgets"] == [50.0]
-    assert opened.front()["points"]
+    assert opened.meta.schema == SCHEMA
+    assert opened.meta.budgets == (50.0,)
+    assert front_document(opened)["points"]
     for changes, said in (({"schema": SCHEMA + 1}, "newer version"), ({"schema": 0}, "reads 1 to"),
                           ({"schema": "x"}, "no schema number")):
         (old / "run.json").write_text(json.dumps(meta | changes))
@@ -296,22 +300,23 @@ def test_a_run_of_an_older_version_opens_and_one_of_a_newer_does_not(run: Path, 
 
 def test_seeds_of_another_recipe_are_not_brought_to_todays_levels(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr("nas.search.confirmation.fold", lambda every, attrs, images: seen.append(images) or every)
+    monkeypatch.setattr("nas.search.confirmed.with_confirmations",
+                        lambda every, attrs, images: seen.append(images) or every)
     opened = Run.open(run)
-    for recipe in (opened.meta["recipe"], opened.meta["recipe"] - 1):
-        opened.meta["recipe"] = recipe
-        opened.records()
-    assert seen == [opened.meta["task_fingerprint"], ""]
+    for recipe in (opened.meta.recipe, opened.meta.recipe - 1):
+        opened.meta = replace(opened.meta, recipe=recipe)
+        search_trials(opened)
+    assert seen == [opened.meta.task_fingerprint, ""]
 
 
 def test_scores_of_another_recipe_are_not_added_to(run: Path) -> None:
-    from nas.workers.evaluator import Real
+    from nas.workers.evaluator import RunEvaluator
 
     opened = Run.open(run)
-    Real(opened)
-    opened.meta["recipe"] = 1
+    RunEvaluator(opened)
+    opened.meta = replace(opened.meta, recipe=1)
     with pytest.raises(UsageError, match="training recipe 1; this version trains by recipe"):
-        Real(opened)
+        RunEvaluator(opened)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -320,11 +325,11 @@ def test_export_run(run: Path, tmp_path: Path, suffix: str) -> None:
     done = search("export-run", run, "--to", target)
     assert done.returncode == 0, done.stderr
     frame = pd.read_csv(target) if suffix == "csv" else pd.read_parquet(target)
-    records = Run.open(run).all_records()
+    records = Run.open(run).trials()
     assert list(frame.trial) == [r.trial for r in records]
     assert frame.latency_ms.tolist() == pytest.approx([r.latency_ms for r in records])
     assert set(frame.device) == {"onnxruntime"}
-    assert json.loads(frame.scores_json[0]) == records[0].scores
+    assert json.loads(frame.scores_json[0]) == [asdict(rung) for rung in records[0].scores]
     assert {"origin", "reason", "config", "budget_ms", "seed", "retried"} <= set(frame)
 
 

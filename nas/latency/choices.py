@@ -1,0 +1,21 @@
+"""Configurations as points, so that a distance says how unlike two of them are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastvit.config import FastViTConfig
+
+
+def choices(configs: Sequence[FastViTConfig]) -> np.ndarray:
+    """Configurations as points (N, 28) in which a typical step between two of them is about 1 in each dimension."""
+    def column(name: str) -> np.ndarray:
+        return np.array([getattr(config, name) for config in configs], float)
+
+    attention = np.array([[mixer == "attention" for mixer in config.mixers] for config in configs], float)
+    return np.concatenate([np.log(column("depths")) / 0.6, np.log(column("widths")) / 0.4,
+                           np.log(column("mlp_ratios")) / 0.5, 2 * attention, column("mixer_kernels") / 1.7,
+                           column("ffn_kernels") / 1.7, column("patch_kernels") / 1.7,
+                           np.log(column("stem_stride"))[:, None]], 1)
