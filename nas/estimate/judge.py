@@ -23,6 +23,7 @@ from nas.runs.meta import RunMeta
 from nas.runs.trial import Trial
 
 REFERENCE = ("t8", "t12", "s12", "sa12")  # the level is that of these
+REFIT_AT = 1.25  # times as many rows
 SKILL = "skill, share of the targets' variance"
 
 
@@ -154,10 +155,25 @@ def run_judge(meta: RunMeta, trials: Sequence[Trial]) -> Judge:
     whole = [Whole(images, r.architecture, r.trained.top1, r.trained.sd) for r in trials
              if r.trained is not None]
     model = AccuracyModel(images, whole)
-    proxies = Surrogate(last, seed=meta.seed).fit(rows) if AGREEMENT.believed else None
-    if proxies is not None and proxies.ready:
-        model.believe(proxies, list({row.config for row in rows if row.steps == last}), AGREEMENT)
+    top = [row for row in rows if row.steps == last]
+    proxies = _proxies(images, last, top)
+    if proxies.ready:
+        model.believe(proxies, list({row.config for row in top}), AGREEMENT)
     return judge_of(task, images, last, model=model)
+
+
+_kernels: dict[tuple[str, int], tuple[int, Sequence[float]]] = {}  # of the last fits: rows and parameters
+
+
+def _proxies(images: str, steps: int, rows: Sequence[Evidence]) -> Surrogate:
+    """The posterior of a run's proxies. Every proposal asks for it, so the kernel's own parameters stay until there is
+    a quarter more to fit them to."""
+    fitted_to, theta = _kernels.get((images, steps), (0, None))
+    keep = theta is not None and fitted_to <= len(rows) < REFIT_AT * fitted_to
+    found = Surrogate(steps).fit(rows, theta=theta if keep else None)
+    if found.ready and not keep:
+        _kernels[images, steps] = len(rows), found.theta
+    return found
 
 
 def _normal(mean: float, sd: float, times: float) -> tuple[float, float]:
