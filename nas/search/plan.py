@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fastvit.cost import cost
+from fastvit.presets import PRESETS
 from nas.errors import UsageError
 
 BATCH = 64
@@ -22,6 +24,7 @@ FEW = 12  # configurations that are tried at least
 MOST_EPOCHS = 30
 BASE_PIXELS = 64
 SIDES = (64, 96, 128, 160, 192, 224, 256)
+TYPICAL = 0.5  # of the budget
 BUSY = 0.85  # of the time a worker trains; the rest it measures and proposes
 TRIED_WITHOUT_A_TIME = SHORT
 
@@ -30,8 +33,8 @@ TRIED_WITHOUT_A_TIME = SHORT
 class SearchPlan:
     """Training of every configuration that is tried: at full width, `steps` of BATCH images at `pixels`.
 
-    `seconds` that a network of T8's size takes, `configurations` how many of that size the time does for (0: no limit
-    of time was given).
+    `seconds` that a network of T8's size takes, `configurations` how many the time does for beside the presets (0: no
+    limit of time was given).
     """
 
     pixels: int
@@ -61,14 +64,34 @@ def words(plan: SearchPlan | None, search_minutes: float | None, minutes: float 
     return f"plan: {search_minutes:.0f} minutes for {many}{rest}"
 
 
+@dataclass(frozen=True)
+class Load:
+    """What a search trains, in networks of T8's size: a typical configuration under the budget, and all the presets
+    under it together."""
+
+    typical: float = 1.0
+    presets: float = 0.0
+
+    @classmethod
+    def under(cls, budget_ms: float, t8_ms: float) -> Load:
+        """Latency taken for work, as it roughly is; a front reaches from a fifth of its budget up."""
+        t8 = cost(PRESETS["t8"], BASE_PIXELS).gmacs
+        sizes = [cost(config, BASE_PIXELS).gmacs / t8 for config in PRESETS.values()]
+        return cls(max(0.2, TYPICAL * budget_ms / t8_ms), sum(size for size in sizes if size <= budget_ms / t8_ms))
+
+    def of(self, configurations: int) -> float:
+        return configurations * self.typical + self.presets
+
+
 def make_plan(seconds: float | None, *, workers: int, resolution: int, images: int, t8_image_s: float,
-              steps: int | None = None) -> SearchPlan | None:
+              load: Load | None = None, steps: int | None = None) -> SearchPlan | None:
     """The plan for a search of so many seconds; None where they only do for proxies.
 
     Args:
         seconds: None where only a number of trials limits the search.
         images: that there are to train on.
         t8_image_s: seconds that T8's training takes for an image of BASE_PIXELS.
+        load: None: configurations of T8's size, without presets.
         steps: where the user names them.
 
     Raises:
@@ -84,14 +107,16 @@ def make_plan(seconds: float | None, *, workers: int, resolution: int, images: i
 
     if seconds is None:
         return SearchPlan(smallest, steps or min(TRIED_WITHOUT_A_TIME, most))
-    spent = BUSY * seconds * workers
+    spent, load = BUSY * seconds * workers, load or Load()
     sides = [side for side in SIDES if smallest < side < resolution] + ([resolution] if resolution > smallest else [])
     enough = min(most, 2 * SHORT)  # before pixels grow
-    pixels = next((side for side in reversed(sides) if spent / step_s(side) / AIM >= enough), smallest)
+    pixels = next((side for side in reversed(sides) if spent / step_s(side) / load.of(AIM) >= enough),
+                  smallest)
     if steps is None:
         affordable = spent / step_s(pixels)  # steps in all
-        if affordable < FEW * LEAST:
+        if affordable < load.of(FEW) * LEAST:
             return None
-        steps = int(min(most, affordable / AIM)) if affordable / AIM >= SHORT else int(
-            min(SHORT, most, affordable / FEW))
-    return SearchPlan(pixels, steps, max(1, int(spent / step_s(pixels) / steps)), steps * step_s(pixels))
+        many, few = affordable / load.of(AIM), affordable / load.of(FEW)
+        steps = int(min(most, many)) if many >= SHORT else int(min(SHORT, most, few))
+    left = spent / step_s(pixels) / steps - load.presets
+    return SearchPlan(pixels, steps, max(1, int(left / load.typical)), steps * step_s(pixels))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.errors import UsageError
-from nas.search.plan import AIM, BATCH, BUSY, FEW, LEAST, MOST, MOST_EPOCHS, SHORT, SearchPlan, make_plan, words
+from nas.search.plan import AIM, BATCH, BUSY, FEW, LEAST, MOST, MOST_EPOCHS, SHORT, Load, SearchPlan, make_plan, words
 
 CPU, GPU = 1 / 256, 1 / 6000  # seconds that T8 takes an image of 64 px
 
@@ -24,6 +24,17 @@ def test_more_minutes_go_deeper() -> None:
     assert short.pixels == hour.pixels == 64 < day.pixels
     assert short.configurations <= 30
     assert 30 <= day.configurations <= 70
+
+
+def test_a_large_budget_buys_fewer_steps() -> None:
+    small, large = (make_plan(1800, workers=2, resolution=64, images=20_000, t8_image_s=CPU, load=Load.under(ms, 0.8))
+                    for ms in (0.4, 3.0))
+    assert small is not None
+    assert large is not None
+    assert (small.steps, small.configurations) > (large.steps, large.configurations)
+    assert make_plan(600, workers=2, resolution=64, images=20_000, t8_image_s=CPU, load=Load.under(30, 0.8)) is None
+    assert Load.under(0.8, 0.8).presets == 1
+    assert Load.under(0.5, 0.8).presets == 0
 
 
 def test_a_gpu_goes_deeper_in_the_same_minutes() -> None:
