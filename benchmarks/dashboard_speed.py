@@ -4,15 +4,16 @@
 
 A demo run is made (or taken from FOLDER), a server started and Chromium driven. Printed for each page: seconds from
 opening the address in a new tab until the page has drawn and the script is idle; for the front also from a click on a
-point until the choice is shown. Beside the wall time stand the seconds of CPU that the server and the browser took,
-which other work on the machine does not change. Three kinds of visit, medians but for the first:
+point until the choice is shown, for a configuration from a change under What if until its prediction is shown. Beside
+the wall time stand the seconds of CPU that the server and the browser took, which other work on the machine does not
+change. Three kinds of visit, medians but for the first:
 
     first   the server has just begun to answer, and the browser has never seen it
     new     a browser that has never seen the dashboard loads and compiles all of its code
     again   a browser that was here before has the code, as a reader's own has from the second visit on
 
 The nulls are pages of Streamlit alone: a line of text, and the same with a chart of three points. What they cost is the
-floor of every page. Goals for 10,000 trials on 2 cores: first view 2 s, click 0.5 s.
+floor of every page. Goals for 10,000 trials on 2 cores: first view 2 s, click and change 0.5 s.
 """
 
 from __future__ import annotations
@@ -138,6 +139,24 @@ def clicks(page: Any, count: int) -> list[tuple[float, float, float]]:
     return found
 
 
+def changes(page: Any, count: int) -> list[tuple[float, float, float]]:
+    """Seconds from a choice under What if until its prediction is there and the script is idle."""
+    found = []
+    for index in range(count):
+        page.wait_for_timeout(500)
+        before = page.evaluate("() => location.search")
+        box = page.get_by_role("combobox", name="blocks, stage 3").first
+        box.click()
+        page.keyboard.press("ArrowDown" if index % 2 == 0 else "ArrowUp")
+        page.wait_for_timeout(300)
+        clock = Clock()
+        page.keyboard.press("Enter")
+        page.wait_for_function("(before) => location.search !== before", arg=before)
+        page.wait_for_function(IDLE)
+        found.append(clock.read())
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=10_000)
@@ -175,6 +194,9 @@ def main() -> None:
                 if page_name == "front":
                     waits = clicks(page, 3 * args.repeats)
                     show(f"click, median of {len(waits)}", median(waits))
+                if page_name == "configuration":
+                    waits = changes(page, 3 * args.repeats)
+                    show(f"What if, median of {len(waits)}", median(waits))
                 page.close()
         known.close()
         browser.close()

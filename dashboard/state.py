@@ -32,7 +32,8 @@ TARGETS = {"score": "a high score", "equal": "a high score at equal latency", "l
 OVER = {"trial": "trials", "minutes": "minutes since the run began"}
 # Name in an address and in nas.report.recommendation.Limits: label, step.
 LIMITS = {"least_score": ("Score at least", 0.01), "most_params_m": ("Parameters at most (M)", 0.5),
-          "most_size_mb": ("Weights at most (MB)", 1.0), "most_memory_mb": ("Memory at most (MB), estimated", 1.0)}
+          "most_size_mb": ("Weights at most (MB)", 1.0), "most_memory_mb": ("Memory at most (MB), estimated", 1.0),
+          "most_iphone_ms": ("iPhone 12 Pro at most (ms), predicted at 256 px", 0.1)}
 MAX_COMPARED, MAX_RUNS, MAX_TEXT, MOST_MS, MAX_CHANGES = 4, 5, 80, 1e6, 40
 _CHANGE = re.compile(rf"({'|'.join(FIELDS)})[1-4]:[a-z0-9.]{{1,12}}")
 _RUN_NAME = re.compile(r"[^/\\\x00]{1,200}")

@@ -27,6 +27,8 @@ def parallel_figure(records: Sequence[Trial], resolution: int, num_classes: int)
     fewer than two trials."""
     import plotly.graph_objects as go
 
+    from nas.latency.phones import predict
+
     kept = [r for r in records if r.outcome == "complete" and r.origin == "measured" and r.config
             and r.estimate is not None]
     if len(kept) < 2:
@@ -35,7 +37,8 @@ def parallel_figure(records: Sequence[Trial], resolution: int, num_classes: int)
     columns: list[tuple[str, list[Any]]] = [
         ("latency (ms)", [r.latency_ms for r in kept]), ("score", score),
         ("parameters (M)", [r.params_m for r in kept]), ("GMACs", [r.gmacs for r in kept]),
-        ("memory (MB), estimated", [memory_mb(r.architecture, resolution, num_classes) for r in kept])]
+        ("memory (MB), estimated", [memory_mb(r.architecture, resolution, num_classes) for r in kept]),
+        ("iPhone (ms), predicted", [float(ms) for ms in predict([r.architecture for r in kept], "iphone12pro")[0]])]
     figure = go.Figure(go.Parcoords(
         line={"color": score, "colorscale": "Cividis", "showscale": True, "colorbar": {"title": "score"}},
         dimensions=[{"label": name, "values": values} for name, values in columns],
@@ -46,9 +49,9 @@ def parallel_figure(records: Sequence[Trial], resolution: int, num_classes: int)
 
 def parallel_words(records: Sequence[Trial], budget_ms: float) -> str:
     under = [r for r in records if eligible(r, budget_ms)]
-    return (f"{len(under)} complete trials meet {budget_ms:g} ms. A line is a trial, from its latency over score, "
-            "parameters and GMACs to memory; a drag along an axis keeps the lines that pass there, a click beside it "
-            "lets go. The limits on the Front choose in the same way and stay in the link.")
+    return (f"{len(under)} complete trials meet {budget_ms:g} ms. A line is a trial, from its latency over score, size "
+            "and memory to a phone; a drag along an axis keeps the lines that pass there, a click beside it lets go. "
+            "The limits on the Front choose in the same way and stay in the link.")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ _RUN_HELP = "the folder of a run"
 # In the order of nas.report.recommendation.Limits.
 LIMITS = {"min-score": ("S", "a score of at least S"), "max-params-m": ("M", "at most M million parameters"),
           "max-size-mb": ("MB", "weights of at most MB megabytes in float32"),
-          "max-memory-mb": ("MB", "at most MB megabytes for one inference in float32, estimated")}
+          "max-memory-mb": ("MB", "at most MB megabytes for one inference in float32, estimated"),
+          "max-iphone-ms": ("MS", "at most MS milliseconds predicted for an iPhone 12 Pro at 256 px")}
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -169,6 +170,8 @@ def status(args: argparse.Namespace) -> int:
         print(f"  {outcome.replace('_', ' '):<14}{count:>6}")
     for reason, count in found["failures"].items():
         print(f"    {count} x {reason}")
+    if found["missing"]:
+        print(f"  damaged: {found['missing']}")
     return 0
 
 

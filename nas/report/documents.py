@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nas.estimate.imagenet import estimated_top1
 from nas.estimate.long_run import estimated_long_run
 from nas.runs.run import Outcome, Run, Trial
+from nas.runs.whole import missing
 from nas.search.confirmed import search_trials
 from nas.search.front import fell_off, front_of, front_volume, movement
 
@@ -27,10 +28,12 @@ def trial_frame(run: Run) -> pd.DataFrame:
 def status_document(run: Run) -> dict[str, Any]:
     """The contract's status document."""
     counts = Counter(record.outcome for record in search_trials(run))
-    reasons = Counter(record.reason or "unknown" for record in run.trials() if record.outcome == "failed")
-    return {"run": str(run.path), "state": str(run.state()),
+    every, state = run.trials(), run.state()
+    reasons = Counter(record.reason or "unknown" for record in every if record.outcome == Outcome.FAILED)
+    return {"run": str(run.path), "state": str(state),
             "trials": {outcome.value: counts.get(outcome, 0) for outcome in Outcome},
             "failures": dict(reasons.most_common()),
+            "missing": missing(run, state, len(every), sum(r.outcome == Outcome.RUNNING for r in every)),
             "elapsed_s": run.progress.elapsed_s}
 
 

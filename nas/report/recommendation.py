@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class Limits:
     most_params_m: float | None = None
     most_size_mb: float | None = None
     most_memory_mb: float | None = None
+    most_iphone_ms: float | None = None  # predicted for an iPhone 12 Pro at 256 px
 
     def meets(self, record: Trial, resolution: int, num_classes: int) -> bool:
         """Whether a trial's score and size meet every limit."""
@@ -47,14 +49,16 @@ class Limits:
             return False
         sizes = ((self.most_params_m, lambda c: cost(c, resolution, num_classes).params_m),
                  (self.most_size_mb, lambda c: size_mb(c, num_classes)),
-                 (self.most_memory_mb, lambda c: memory_mb(c, resolution, num_classes)))
+                 (self.most_memory_mb, lambda c: memory_mb(c, resolution, num_classes)),
+                 (self.most_iphone_ms, iphone_ms))
         asked = [(most, of) for most, of in sizes if most is not None]
         return not asked or (bool(record.config) and all(of(record.architecture) <= most for most, of in asked))
 
     def words(self) -> str:
         """Such as "score at least 0.5, at most 4 M parameters"; empty without a limit."""
         said = ((self.least_score, "score at least {:g}"), (self.most_params_m, "at most {:g} M parameters"),
-                (self.most_size_mb, "at most {:g} MB of weights"), (self.most_memory_mb, "at most {:g} MB of memory"))
+                (self.most_size_mb, "at most {:g} MB of weights"), (self.most_memory_mb, "at most {:g} MB of memory"),
+                (self.most_iphone_ms, "at most {:g} ms predicted on an iPhone 12 Pro"))
         return ", ".join(text.format(value) for value, text in said if value is not None)
 
     def __bool__(self) -> bool:
@@ -64,6 +68,14 @@ class Limits:
 def size_mb(config: FastViTConfig, num_classes: int) -> float:
     """The fused network's weights as a float32 file, in MB of 1e6 bytes."""
     return BYTES * cost(config, 32, num_classes).params_m
+
+
+@lru_cache(maxsize=4096)
+def iphone_ms(config: FastViTConfig) -> float:
+    """Latency that is predicted for an iPhone 12 Pro at 256 px from what was published (nas/latency/phones.py)."""
+    from nas.latency.phones import predict
+
+    return float(predict([config], "iphone12pro")[0][0])
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def test_what_cannot_stand_on_a_front_is_never_the_pick(record: Trial) -> None:
     (Limits(most_params_m=3.5), 0), (Limits(most_params_m=1.0), None),
     (Limits(most_size_mb=size_mb(PRESETS["t8"], CLASSES) + 0.01), 0), (Limits(most_size_mb=1.0), None),
     (Limits(most_memory_mb=memory_mb(PRESETS["t8"], RESOLUTION, CLASSES) + 0.01), 0),
-    (Limits(most_memory_mb=1.0), None)])
+    (Limits(most_memory_mb=1.0), None), (Limits(most_iphone_ms=1.0), 0), (Limits(most_iphone_ms=0.1), None)])
 def test_a_limit_chooses(limits: Limits, expected: int | None) -> None:
     records = [trial(0, 1.0, 0.515), trial(1, 1.6, 0.53, preset="t12")]
     found = pick(records, limits=limits)

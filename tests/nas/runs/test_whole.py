@@ -38,3 +38,16 @@ def test_what_is_lost_is_said(tmp_path: Path, meta: dict[str, Any], state: str, 
     found = missing(Run(tmp_path, asked, progress), RunState(state), trials, unfinished)
     assert (found is None) == (said is None)
     assert said is None or said in (found or "")
+
+
+def test_status_says_what_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dashboard import demo
+    from search import main
+
+    run = demo.make(tmp_path / "run", 4, finalists=0)
+    assert main(["status", str(run.path)]) == 0
+    assert "damaged" not in capsys.readouterr().out
+    lines = run.journal.read_bytes().splitlines(keepends=True)
+    run.journal.write_bytes(b"".join(lines[:len(lines) // 2]))
+    assert main(["status", str(run.path)]) == 0
+    assert "damaged: " in capsys.readouterr().out
