@@ -19,7 +19,7 @@ from space import SearchSpace
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-BEST_SHARE, AT_LEAST, MOST_ROWS = 0.1, 5, 10
+BEST_SHARE, AT_LEAST, MOST_CHOICES, MOST_OPTIONS = 0.1, 5, 8, 4
 
 
 def parallel_figure(records: Sequence[Trial], resolution: int, num_classes: int) -> go.Figure | None:
@@ -35,12 +35,12 @@ def parallel_figure(records: Sequence[Trial], resolution: int, num_classes: int)
         return None
     score = [r.estimate.value for r in kept if r.estimate]
     columns: list[tuple[str, list[Any]]] = [
-        ("latency (ms)", [r.latency_ms for r in kept]), ("score", score),
-        ("parameters (M)", [r.params_m for r in kept]), ("GMACs", [r.gmacs for r in kept]),
-        ("memory (MB), estimated", [memory_mb(r.architecture, resolution, num_classes) for r in kept]),
-        ("iPhone (ms), predicted", [float(ms) for ms in predict([r.architecture for r in kept], "iphone12pro")[0]])]
+        ("ms", [r.latency_ms for r in kept]), ("score", score),
+        ("M params", [r.params_m for r in kept]), ("GMACs", [r.gmacs for r in kept]),
+        ("MB", [memory_mb(r.architecture, resolution, num_classes) for r in kept]),
+        ("iPhone ms", [float(ms) for ms in predict([r.architecture for r in kept], "iphone12pro")[0]])]
     figure = go.Figure(go.Parcoords(
-        line={"color": score, "colorscale": "Cividis", "showscale": True, "colorbar": {"title": "score"}},
+        line={"color": score, "colorscale": "Cividis"}, labelangle=-20,
         dimensions=[{"label": name, "values": values} for name, values in columns],
         labelfont={"size": 12}, tickfont={"size": 11}))
     figure.update_layout(height=340, margin={"t": 60, "b": 24, "l": 60, "r": 20})
@@ -49,8 +49,9 @@ def parallel_figure(records: Sequence[Trial], resolution: int, num_classes: int)
 
 def parallel_words(records: Sequence[Trial], budget_ms: float) -> str:
     under = [r for r in records if eligible(r, budget_ms)]
-    return (f"{len(under)} complete trials meet {budget_ms:g} ms. A line is a trial, from its latency over score, size "
-            "and memory to a phone; a drag along an axis keeps the lines that pass there, a click beside it lets go. "
+    return (f"{len(under)} complete trials meet {budget_ms:g} ms. A line is a trial, yellow where the score is high: "
+            "measured latency, score, parameters, GMACs, estimated memory, and the latency predicted for an iPhone 12 "
+            "Pro at 256 px. A drag along an axis keeps the lines that pass there, a click beside it lets go. "
             "The limits on the Front choose in the same way and stay in the link.")
 
 
@@ -83,10 +84,11 @@ def distributions(records: Sequence[Trial], space: SearchSpace, budget_ms: float
 
 
 def distributions_figure(found: Sequence[Sequence[Chosen]]) -> go.Figure:
-    """Shares of the options of the choices that differ most: bars for the best trials, lines for all."""
+    """Shares of the most frequent options of the choices that differ most: bars for the best trials, lines for all."""
     import plotly.graph_objects as go
 
-    rows = [one for options in found[:MOST_ROWS] for one in options if one.best or one.every]
+    rows = [one for options in found[:MOST_CHOICES]
+            for one in sorted(options, key=lambda one: -max(one.best, one.every))[:MOST_OPTIONS]]
     names = [f"{one.choice} = {one.option}" for one in rows]
     figure = go.Figure()
     figure.add_bar(y=names, x=[100 * one.best for one in rows], orientation="h", name="best tenth",

@@ -40,7 +40,7 @@ def importance_figure(found: Importance) -> go.Figure:
                            hovertext=[found.ways[i] for i in part],
                            hovertemplate="%{y}: %{x:.3f}<extra>%{hovertext}</extra>")
     figure.update_layout(
-        xaxis_title="share of the variance lost when the choice is shuffled", height=90 + 24 * len(order),
+        xaxis_title="variance lost when shuffled (share)", height=90 + 24 * len(order),
         margin=_MARGIN, barmode="overlay", legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         yaxis={"categoryorder": "array", "categoryarray": [label(found.names[i]) for i in reversed(order)]})
     return figure
@@ -136,7 +136,7 @@ def share_figure(share: Share) -> go.Figure:
     figure.update_layout(
         height=300, margin=_MARGIN, bargap=0, yaxis_title="percent of the space",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        xaxis={"type": "log", "title": "predicted latency of random configurations (ms, log scale)",
+        xaxis={"type": "log", "title": "predicted latency (ms, log scale)",
                "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]})
     return figure
 

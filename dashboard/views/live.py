@@ -30,7 +30,9 @@ def show(runs: list[Snapshot]) -> None:
     st.session_state["live"] = on
     st.toggle("Live: show new trials as they arrive", key="live", on_change=_switched,
               help="Pause to look at the chart in peace; nothing is lost.")
-    if on:
+    if not on:
+        st.caption("Paused: every page shows the runs as they stood.")
+    else:
         st.fragment(_watch, run_every=REFRESH_S)(tuple(run.version for run in runs))
 
 

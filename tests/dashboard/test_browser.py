@@ -96,6 +96,7 @@ def test_a_click_a_zoom_and_a_pause_while_trials_arrive(page: Any, root: Path) -
         assert page.evaluate(RANGE) == pytest.approx(zoomed)
         assert "pick=live" in page.url
         page.get_by_text("Live: show new trials").click()
+        page.get_by_text("Paused: every page").wait_for()
         settle(page)
         arrive(6)
         page.wait_for_timeout(3000)
@@ -177,12 +178,14 @@ def test_the_configurator_predicts_and_sends(page: Any, root: Path) -> None:
         settle(page)
         assert value.inner_text() != before
         assert "change=depths3%3A9" in page.url
-        link, shown = page.url, page.locator("[data-testid=stMetricValue]").all_inner_texts()
+        link, shown = page.url, value.inner_text()
         page.goto("about:blank")
         page.goto(link)
+        page.get_by_text("stage-3 depth 4 → 9").first.wait_for()
         page.get_by_text("One step away", exact=True).wait_for()
         settle(page)
-        assert page.locator("[data-testid=stMetricValue]").all_inner_texts() == shown
+        value.wait_for()
+        assert value.inner_text() == shown
         page.get_by_role("button", name="Send to the run").click()
         page.get_by_text("In the queue").first.wait_for()
         waiting = [t for t in Run.open(run.path).study.get_trials() if t.state.name == "WAITING"]
