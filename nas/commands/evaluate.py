@@ -19,7 +19,9 @@ def register(commands: argparse._SubParsersAction) -> None:
                     "classes alone, a tree of ImageNet-C gives the mean corruption error.")
     parser.add_argument("variant", metavar="VARIANT", help="an exported variant")
     parser.add_argument("--data", required=True, metavar="DIR",
-                        help="one folder a class (or val/ with them), an ImageNet-C tree, digits, shapes or builtin")
+                        help="an image folder (of its test/, else its val/, else one folder a class), an ImageNet-C "
+                             "tree, digits, shapes or builtin")
+    parser.add_argument("--split", choices=("train", "val", "test"), help="another split of the folder")
     parser.add_argument("--forms", default=DEFAULT_FORMS, metavar="A,B",
                         help=f"fused, unfused, or formats and files of the folder (default {DEFAULT_FORMS}, as far as "
                              "it has them)")
@@ -51,7 +53,7 @@ def evaluate(args: argparse.Namespace) -> int:
         forms = [form for form in forms if form != "onnx" or ("onnx" in sheet["formats"]
                                                               and args.resolution in (None, sheet["resolution"]))]
     found = run(folder, args.data, forms, resolution=args.resolution, corrupt=args.corrupt, limit=args.limit,
-                batch=args.batch_size, workers=args.workers)
+                batch=args.batch_size, workers=args.workers, split=args.split)
     if args.confusion:
         write_confusion(Path(args.confusion), found)
     if args.json:
@@ -63,8 +65,8 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def _table(found: dict[str, Any]) -> str:
     lines = []
-    if found.get("note"):
-        print(found["note"], file=sys.stderr)
+    for note in [*found["data_notes"], *([found["note"]] if found.get("note") else [])]:
+        print(note, file=sys.stderr)
     for form, values in found["forms"].items():
         if "not_run" in values:
             lines.append(f"{form:<24} not run: {values['not_run']}")

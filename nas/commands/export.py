@@ -56,6 +56,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _class_names(args: argparse.Namespace, source: Source) -> tuple[str, ...]:
+    import unicodedata
     from pathlib import Path
 
     from nas.errors import UsageError
@@ -63,11 +64,19 @@ def _class_names(args: argparse.Namespace, source: Source) -> tuple[str, ...]:
     if args.class_names is None:
         return source.class_names
     try:
-        lines = Path(args.class_names).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--class-names {args.class_names}: cannot be read ({error}); expected a text file with one "
-                         "name a line") from None
-    return tuple(line.strip() for line in lines if line.strip())
+        # utf-8-sig: the byte-order mark that some editors write is no part of the first name.
+        lines = Path(args.class_names).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"--class-names {args.class_names}: cannot be read ({reason}); expected a text file in UTF-8 "
+                         "with one name a line") from None
+    names = tuple(unicodedata.normalize("NFC", line.strip()) for line in lines if line.strip())
+    if not names:
+        raise UsageError(f"--class-names {args.class_names}: it holds no names; expected one a line")
+    if doubled := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"--class-names {args.class_names}: the name {doubled!r} is there {names.count(doubled)} "
+                         "times; names tell the classes apart, so each must be there once")
+    return names
 
 
 def _sliced(args: argparse.Namespace, config: FastViTConfig, classes: int | None,
@@ -117,8 +126,10 @@ def build(args: argparse.Namespace) -> Variant:
     if args.num_classes is not None and args.num_classes < 1:
         raise UsageError(f"--num-classes {args.num_classes}: expected at least 1")
     names = _class_names(args, source)
-    classes = args.num_classes or (len(names) if args.class_names else None)
     path = Path(args.weights) if args.weights else source.weights
+    # Names alone never change how many classes trained weights have: that would start a new classifier unasked.
+    fresh = args.class_names and (path is None or args.inherit is not None)
+    classes = args.num_classes or (len(names) if fresh else None)
     provenance = dict(source.provenance)
     folder = args.inherit is not None and Path(args.inherit).is_dir()
     if folder and args.base is not None:
@@ -143,7 +154,8 @@ def build(args: argparse.Namespace) -> Variant:
             provenance["weights_file"] = path.name
     if names and len(names) != model.num_classes:
         if args.class_names:
-            raise UsageError(f"--class-names {args.class_names}: {len(names)} names for {model.num_classes} classes")
+            raise UsageError(f"--class-names {args.class_names}: {len(names)} names for {model.num_classes} classes; "
+                             "expected one a line for each class, in the order of the network's outputs")
         names = ()
     latency = source.latency
     if args.device is not None:

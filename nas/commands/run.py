@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nas.report.recommendation import Limits
 
+from nas.commands.data_words import add_data
+
 _RUN_HELP = "the folder of a run"
 # In the order of nas.report.recommendation.Limits.
 LIMITS = {"min-score": ("S", "a score of at least S"), "max-params-m": ("M", "at most M million parameters"),
@@ -24,8 +26,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         description="Search for the FastViT configurations with the best score under a latency budget.")
     run.add_argument("--budget-ms", type=float, metavar="MS", help="latency budget of one inference, in ms")
     run.add_argument("--budgets", metavar="MS,MS", help="several budgets that one run serves, such as 1,2,4")
-    run.add_argument("--data", metavar="DIR",
-                     help="an image folder (train/ and val/, or one folder a class), or builtin (default)")
+    add_data(run, "an image folder (train/ and val/, or one folder a class), or builtin (default)")
     run.add_argument("--resolution", type=int, metavar="PX", help="input size (default: the task's own)")
     # Defaults stand in nas.workers.launcher.DEFAULTS: with --resume, what is not said is as the run has it.
     run.add_argument("--device", help="where latency is measured (`search.py devices`; default onnxruntime)")
@@ -111,10 +112,13 @@ def _output(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from nas.data.layout import data_of
     from nas.errors import UsageError
     from nas.runs.run import Run
     from nas.workers.launcher import check_limits, launch, start
     from nas.workers.resume import check_same
+
+    args.data = data_of(args.data, args.train_dir, args.val_dir)
 
     if args.resume and args.run and (Path(args.run) / "run.json").exists():
         check_same(Run.open(args.run, args.storage), args)

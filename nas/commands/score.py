@@ -8,6 +8,8 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+from nas.commands.data_words import add_data
+
 if TYPE_CHECKING:
     from fastvit.config import FastViTConfig
     from nas.data import Task
@@ -22,8 +24,8 @@ def register(commands: argparse._SubParsersAction) -> None:
                     "deviation and what it rests on. Without --minutes nothing is trained: the answer comes from what "
                     "ships, and from the trials of --run.")
     parser.add_argument("targets", nargs="+", metavar="NETWORK", help="presets, or JSON files of configurations")
-    parser.add_argument("--data", metavar="DIR", help="an image folder (train/ and val/, or one folder a class), or "
-                                                      "builtin (default: the images of --run)")
+    add_data(parser, "an image folder (train/ and val/, or one folder a class), or builtin (default: the images of "
+                     "--run)")
     parser.add_argument("--resolution", type=int, metavar="PX", help="input size (default: the task's own)")
     parser.add_argument("--minutes", type=float, metavar="M", help="train for up to M minutes before answering")
     parser.add_argument("--run", metavar="RUN", 
@@ -37,10 +39,12 @@ def score(args: argparse.Namespace) -> int:
     """Print the estimates; every network that was named is in the answer, in that order."""
     from fastvit.presets import named_config
     from nas.data import load_task
+    from nas.data.layout import data_of
     from nas.errors import UsageError
     from nas.runs.run import Run
 
     _check(args)
+    args.data = data_of(args.data, args.train_dir, args.val_dir)
     named = [named_config(target) for target in args.targets]
     run = Run.open(args.run) if args.run else None
     if args.data is None and run is None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.commands.data_words import add_data
+
 if TYPE_CHECKING:
     from nas.train.loop import Job
 
@@ -24,8 +26,7 @@ def register(commands: argparse._SubParsersAction) -> None:
                     "first, with --name.")
     parser.add_argument("variant", metavar="VARIANT", help="an exported variant; or a preset, a file or a RUN with "
                                                            "--name")
-    parser.add_argument("--data", metavar="DIR",
-                        help="image folder (train/ and val/, or one folder a class), digits, shapes or builtin")
+    add_data(parser, "image folder (train/ and val/, or one folder a class), digits, shapes or builtin")
     parser.add_argument("--epochs", type=int, metavar="N", help="passes over the images (default 300)")
     parser.add_argument("--batch-size", type=int, metavar="N",
                         help="images of a step, over all devices (default 1024, less for small data sets)")
@@ -54,12 +55,14 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def train(args: argparse.Namespace) -> int:
+    from nas.data.layout import data_of
     from nas.errors import NotAvailable
     from nas.export.formats import lacks
     from nas.train.finish import finish
 
     if why := lacks("lightning_fabric", "pip install -e '.[train]'"):
         raise NotAvailable(f"train {why}")
+    args.data = data_of(args.data, args.train_dir, args.val_dir)
     folder = _folder(args)
     work = Path(args.work) if args.work else folder.with_name(f"{folder.name}.training")
     with _alone(work):
@@ -136,6 +139,7 @@ def _begun(args: argparse.Namespace, folder: Path, work: Path) -> tuple[Job, int
     """A new training's job, after everything was checked, and its devices."""
     from dataclasses import asdict
 
+    from nas.data import absolute
     from nas.data.pictures import open_images
     from nas.errors import UsageError
     from nas.export.variant import find, read_sheet
@@ -155,6 +159,8 @@ def _begun(args: argparse.Namespace, folder: Path, work: Path) -> tuple[Job, int
     given = _recipe(args, source.resolution)
     seed = given.get("seed", Recipe.seed)
     data = open_images(args.data, given.get("resolution", 384), seed)
+    for line in data.lines:
+        print(line, file=sys.stderr)
     images = Batches(len(data.train), Recipe(**{k: v for k, v in given.items() if k == "epoch_images"}),
                      len(data.train) > 1 << 20).epoch_images
     recipe = recipe_for(data.task, images, given, fine_tune=args.fine_tune)
@@ -171,7 +177,7 @@ def _begun(args: argparse.Namespace, folder: Path, work: Path) -> tuple[Job, int
     work.mkdir(parents=True, exist_ok=True)
     start = str((folder / "model.safetensors").resolve())
     job = Job(sheet["name"], sheet["config"], start, len(data.class_names), source.mean, source.std,
-              args.data if data.task != "folder" else str(Path(args.data).expanduser().resolve()), recipe.to_dict(),
+              absolute(args.data), recipe.to_dict(),
               str(work), _teacher(args.teacher), args.accumulate, args.workers, args.checkpoint_minutes)
     write_json(work / JOB, {"job": asdict(job), "devices": devices, "precision": args.precision})
     print(f"{sheet['name']}: {len(data.class_names)} classes, {images} images an epoch, "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nas.data import DRAWN, Split, load_task
-from nas.errors import UsageError
+from nas.data.decode import TYPE_RANGE, Unreadable, ValueRange, read_rgb
+from nas.data.folder import open_folder
 from nas.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -21,29 +24,39 @@ if TYPE_CHECKING:
 UNREADABLE = -1  # the label of an image that cannot be read, where it must not be replaced by another
 
 
+_named: set[Path] = set()  # unreadable images that were named already
+
+
+def _name(path: Path, error: Unreadable) -> None:
+    """Say once for each process which image cannot be read."""
+    if path not in _named:
+        _named.add(path)
+        print(f"{path} is left out: {error}", file=sys.stderr)
+
+
 class Pictures:
     """RGB images with labels, by number: files in mixed order (nas/data/order.py), or a task's split at `pixels`."""
 
     def __init__(self, files: Sequence[tuple[Path, int]] | None = None, split: Split | None = None,
-                 pixels: int = 0) -> None:
-        self.files, self.split, self.pixels = files, split, pixels
+                 pixels: int = 0, values: ValueRange = TYPE_RANGE) -> None:
+        self.files, self.split, self.pixels, self.values = files, split, pixels, values
 
     def __len__(self) -> int:
         return len(self.split) if self.split is not None else len(self.files or ())
 
     def get(self, index: int) -> tuple[Image | None, int]:
         """Image and label; None for a file that cannot be read."""
-        from PIL import Image, ImageOps
-
         if self.split is not None:
+            from PIL import Image
+
             batch = self.split.batch(np.array([index]), self.pixels)
             return Image.fromarray(batch.images[0]), int(batch.labels[0])
         assert self.files is not None
         path, label = self.files[index]
         try:
-            with Image.open(path) as image:
-                return ImageOps.exif_transpose(image).convert("RGB"), label
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return read_rgb(path, values=self.values), label
+        except Unreadable as error:
+            _name(path, error)
             return None, label
 
 
@@ -56,6 +69,7 @@ class Images:
     train: Pictures
     val: Pictures
     fingerprint: str
+    lines: tuple[str, ...] = ()  # what the user should know of the images
 
     @property
     def task(self) -> str:
@@ -64,7 +78,7 @@ class Images:
 
 
 def open_images(spec: str, resolution: int, seed: int = 0) -> Images:
-    """"builtin", "shapes", "digits", or a folder with train/ and val/ or one folder a class (then split by the seed).
+    """"builtin", "shapes", "digits", or a folder of any layout that nas/data/layout.py reads.
 
     Raises:
         UsageError: no folder, or no classes in it.
@@ -75,16 +89,11 @@ def open_images(spec: str, resolution: int, seed: int = 0) -> Images:
                       Pictures(split=task.val, pixels=resolution), task.fingerprint)
     import hashlib
 
-    from nas.data.folder import labelled_files
-
-    folder = Path(spec).expanduser()
-    if not folder.is_dir():
-        raise UsageError(f"--data {spec}: no such folder; expected train/ and val/, or one folder a class; or one of "
-                         f"{', '.join(DRAWN)}")
-    names, train, val = labelled_files(folder.resolve(), seed)
-    listed = repr([(str(p.relative_to(folder.resolve())), label) for p, label in (*train, *val)])
-    return Images(folder.resolve().name, names, Pictures(train), Pictures(val),
-                  hashlib.sha256(listed.encode()).hexdigest()[:16])
+    found = open_folder(spec, seed)
+    listed = repr([(os.path.relpath(path, found.splits.root), label) for path, label in (*found.train, *found.val)])
+    train, val = (Pictures(files, values=found.values) for files in (found.train, found.val))
+    return Images(found.name, found.class_names, train, val, hashlib.sha256(listed.encode()).hexdigest()[:16],
+                  found.lines)
 
 
 class EvalSet(Dataset):

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from nas.data import DRAWN
-from nas.data.order import mixed
 from nas.data.pictures import Pictures, eval_loader, open_images
 from nas.errors import NotAvailable, UsageError
 from nas.evaluate.metrics import confusion, most_confused, per_class, summary
@@ -29,24 +28,17 @@ from nas.export.variant import MEAN, STD, read_sheet
 from nas.recipe import Recipe, recipe_for
 
 
-def labelled(folder: Path) -> tuple[tuple[str, ...], Pictures]:
-    """Class names and images of a validation folder: val/ inside it, or one folder a class.
+def labelled(folder: Path, split: str | None = None) -> tuple[tuple[str, ...], Pictures, tuple[str, ...]]:
+    """Class names and images of a folder's test/, else val/, else of the folder with one folder a class; and lines
+    for the user on which images these are.
 
     Raises:
-        UsageError: no images in class folders.
+        UsageError: no images in class folders, or no such split.
     """
-    from nas.data.folder import SUFFIXES
+    from nas.data.folder import held_out
 
-    if not folder.is_dir():
-        raise UsageError(f"--data {folder}: no such folder; expected one folder a class, or one of {', '.join(DRAWN)}")
-    inside = folder / "val" if (folder / "val").is_dir() else folder
-    files = {child.name: sorted(p for p in child.rglob("*") if p.suffix.lower() in SUFFIXES)
-             for child in sorted(inside.iterdir()) if child.is_dir() and not child.name.startswith(".")}
-    names = tuple(name for name, found in files.items() if found)
-    if not names:
-        raise UsageError(f"--data {folder}: expected one folder a class with JPEG, PNG or WebP images")
-    listed = [(path, label) for label, name in enumerate(names) for path in files[name]]
-    return names, Pictures([listed[number] for number in mixed([label for _, label in listed])])
+    names, files, values, lines = held_out(str(folder), split)
+    return names, Pictures(files, values=values), lines
 
 
 def _recipe(folder: Path, data: str, resolution: int) -> Recipe:
@@ -75,8 +67,12 @@ class _Some(Pictures):
 
 
 def evaluate(folder: Path, data: str, forms: list[str], *, resolution: int | None = None, corrupt: str | None = None,
-             limit: int | None = None, batch: int = 64, workers: int = 0, device: str | None = None) -> dict[str, Any]:
+             limit: int | None = None, batch: int = 64, workers: int = 0, device: str | None = None,
+             split: str | None = None) -> dict[str, Any]:
     """Figures of each form on the images of `data`, and the confusion of the first.
+
+    Args:
+        split: "train", "val" or "test"; None is the folder's test/, else its val/, else the folder itself.
 
     Raises:
         UsageError: the folder is no variant, the data has no images or other classes, or a form is not there.
@@ -93,11 +89,12 @@ def evaluate(folder: Path, data: str, forms: list[str], *, resolution: int | Non
         check_corruptions(names_wanted)
     tree = {} if data in DRAWN else corrupted_folders(Path(data))
     recipe = _recipe(folder, data, side)
+    said: tuple[str, ...] = ()
     if data in DRAWN:
         images = open_images(data, side, recipe.seed)
         names, pictures = images.class_names, images.val
     else:
-        names, pictures = labelled(next(iter(tree.values()))[1] if tree else Path(data))
+        names, pictures, said = labelled(next(iter(tree.values()))[1] if tree else Path(data), split)
     columns, note = columns_for(sheet.get("class_names", ()), sheet["num_classes"], names)
     mean, std = sheet.get("mean", MEAN), sheet.get("std", STD)
 
@@ -107,7 +104,8 @@ def evaluate(folder: Path, data: str, forms: list[str], *, resolution: int | Non
         return predict(restricted(run, columns), eval_loader(held, recipe, mean, std, batch=batch, workers=workers,
                                                              change=change), words)
 
-    found: dict[str, Any] = {"variant": sheet["name"], "data": data, "resolution": side, "note": note, "forms": {}}
+    found: dict[str, Any] = {"variant": sheet["name"], "data": data, "resolution": side, "note": note,
+                             "data_notes": list(said), "forms": {}}
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     for form in dict.fromkeys(forms):
         try:

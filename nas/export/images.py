@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from nas.data.decode import WORDS, Unreadable, read_array
+from nas.data.folder import value_range
+from nas.data.layout import LeftOut, find_splits, images_below
 from nas.data.order import mixed
 from nas.errors import UsageError
 from nas.export.variant import MEAN, STD
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 def normalised(images: np.ndarray, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> np.ndarray:
@@ -40,32 +42,42 @@ def probe_images(resolution: int) -> dict[str, np.ndarray]:
     return {"random": noise, "real": normalised(photographs), "structured": normalised(flat)}
 
 
+def _folder(source: str) -> Path:
+    """The training split of a folder that has one: what is evaluated on later stays unseen. Else the folder."""
+    try:
+        return find_splits(source, LeftOut()).train or Path(source)
+    except UsageError:
+        return Path(source)
+
+
 def calibration_images(source: str, resolution: int, limit: int = 128, seed: int = 0,
                        mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> np.ndarray:
     """Up to `limit` normalised images (N, 3, R, R): a folder's, drawn at random from each of its sub-folders in
-    proportion, or "digits" or "builtin".
+    proportion, or a drawn task's.
 
     Raises:
         UsageError: no folder, or no image in it that can be read.
     """
-    from PIL import Image, ImageOps
+    from nas.data import DRAWN, load_task
 
-    if source in ("digits", "builtin"):
-        from nas.data import load_task
+    if source in DRAWN:
 
         task = load_task(source, resolution=resolution, seed=seed)
         return normalised(task.train.batch(np.arange(min(limit, len(task.train))), resolution).images, mean, std)
-    files = sorted(p for p in Path(source).rglob("*") if p.suffix.lower() in SUFFIXES) if Path(source).is_dir() else []
+    left_out = LeftOut()
+    files = images_below(_folder(source), left_out) if Path(source).is_dir() else []
+    values, _ = value_range([(path, 0) for path in files])
     images: list[np.ndarray] = []
     parents = {parent: number for number, parent in enumerate(dict.fromkeys(path.parent for path in files))}
     for index in mixed([parents[path.parent] for path in files], seed):
         try:
-            with Image.open(files[index]) as image:
-                images.append(np.asarray(ImageOps.fit(image.convert("RGB"), (resolution, resolution))))
-        except (OSError, ValueError, SyntaxError):
+            images.append(read_array(files[index], resolution, values=values))
+        except Unreadable as error:
+            print(f"--calibration: {files[index]} left out ({error})", file=sys.stderr)
             continue
         if len(images) == limit:
             break
     if not images:
-        raise UsageError(f"--calibration {source}: expected a folder of JPEG, PNG or WebP images, or digits")
+        raise UsageError(f"--calibration {source}: expected a folder of {WORDS} images, or one of {', '.join(DRAWN)}"
+                         + "".join(f"; {line}" for line in left_out.lines(Path(source))[:2]))
     return normalised(np.stack(images), mean, std)

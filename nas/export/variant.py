@@ -188,10 +188,10 @@ def _decided(run: Run, record: Trial) -> dict[str, Any]:
 
 def _class_names(meta: RunMeta) -> tuple[str, ...]:
     """The classes of a run's image folder, where it is still there and still has as many."""
-    from nas.data.folder import labelled_files
+    from nas.data.folder import open_folder
 
     try:
-        names, _, _ = labelled_files(Path(meta.task), meta.seed)
+        names = open_folder(meta.task, meta.seed).class_names
     except (OSError, UsageError):
         return ()
     return names if len(names) == meta.num_classes else ()

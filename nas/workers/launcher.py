@@ -69,7 +69,7 @@ def start(args: argparse.Namespace) -> Run:
     Raises:
         UsageError: budget, data, space, device or folder cannot be used.
     """
-    from nas.data import DRAWN, load_task
+    from nas.data import absolute, load_task
     from nas.latency import check_device
     from nas.latency.cache import machine
     from nas.proxy.recipe import RECIPE, rungs
@@ -87,7 +87,7 @@ def start(args: argparse.Namespace) -> Run:
     name = time.strftime("%Y%m%d-%H%M%S") + f"-{task.name}-{args.budget_ms:g}ms"
     run = Run.create(Path(args.run) if args.run else Path("runs") / name, RunMeta(
         id="", budget_ms=args.budget_ms, budgets=tuple(args.budgets), device=args.device, resolution=task.resolution,
-        task=args.data if args.data in DRAWN else str(Path(args.data).resolve()),
+        task=absolute(args.data),
         task_fingerprint=task.fingerprint, num_classes=task.num_classes,
         space=SpaceSource(space.name, space.source), seed=args.seed, steps=rungs(args.steps)[-1], recipe=RECIPE,
         sampler=args.sampler, versions=_versions(),
@@ -150,8 +150,8 @@ def launch(run: Run, args: argparse.Namespace) -> int:
         try:
             return _launch(run, args)
         except OSError as error:
-            raise Failure(f"{run.path} cannot be written: {error.strerror or error}; nothing that was recorded is "
-                          f"lost, go on with `search.py resume {run.path}` when it can") from error
+            raise Failure(f"{error.filename or run.path} cannot be written: {error.strerror or error}; nothing that "
+                          f"was recorded is lost, go on with `search.py resume {run.path}` when it can") from error
 
 
 def to_confirm(asked: int | None, meta: RunMeta, minutes: float | None, workers: int) -> int:

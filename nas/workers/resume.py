@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError
@@ -17,7 +16,7 @@ def check_same(run: Run, args: argparse.Namespace) -> None:
     Raises:
         UsageError: names the option, its value, and what the run has.
     """
-    from nas.data import DRAWN
+    from nas.data import absolute
     from nas.latency.devices import canonical
     from nas.proxy.recipe import rungs
 
@@ -29,10 +28,8 @@ def check_same(run: Run, args: argparse.Namespace) -> None:
     had = meta.budgets
     if args.budgets is not None and args.budgets.replace(" ", "") != (shown := ",".join(f"{b:g}" for b in had)):
         _refuse(run, "budgets", args.budgets, shown)
-    if args.data is not None:
-        data = args.data if args.data in DRAWN else str(Path(args.data).expanduser().resolve())
-        if data != meta.task:
-            _refuse(run, "data", args.data, meta.task)
+    if args.data is not None and absolute(args.data) != meta.task:
+        _refuse(run, "data", args.data, meta.task)
     if args.device is not None and canonical(args.device) != canonical(meta.device):
         _refuse(run, "device", args.device, meta.device)
     if args.space is not None and SearchSpace.load(args.space).source != meta.space.toml:

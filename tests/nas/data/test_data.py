@@ -103,7 +103,7 @@ def test_every_kind_of_image_is_read_or_named(folder: Path) -> None:
     (folder / "dog" / "notes.txt").write_text("not looked at")
     task = load_task(str(folder))
     assert len(task.train) + len(task.val) == 12 + 5
-    assert task.note.startswith("2 unreadable images left out: ")
+    assert "2 unreadable images left out: " in task.note
     assert "cut.jpg" in task.note
     assert "text.png" in task.note
 
@@ -123,7 +123,7 @@ def test_folders_that_are_no_task(folder: Path, tmp_path: Path) -> None:
     save(root / "train" / "b" / "1.png")
     save(root / "train" / "b" / "2.png")
     save(root / "val" / "c" / "1.png")
-    with pytest.raises(UsageError, match="val/ has the class 'c' that train/ lacks"):
+    with pytest.raises(UsageError, match="the class 'c' that training lacks"):
         load_task(str(root))
     (root / "val" / "c" / "1.png").rename(root / "val" / "1.png")
     with pytest.raises(UsageError, match="val/ has no"):

@@ -90,13 +90,13 @@ def proxies_of_an_unsplit_folder(folder: Path) -> list[int]:
 
 
 def first_of_a_training_set(folder: Path) -> list[int]:
-    from nas.train.data import open_images
+    from nas.data.pictures import open_images
 
     return [label for _, label in map(open_images(str(folder), 32).train.get, range(SOME))]
 
 
 def first_of_a_validation_set(folder: Path) -> list[int]:
-    from nas.train.data import open_images
+    from nas.data.pictures import open_images
 
     return [label for _, label in map(open_images(str(folder), 32).val.get, range(SOME))]
 
@@ -110,7 +110,7 @@ def calibration_by_export(folder: Path) -> list[int]:
 def calibration_after_training(folder: Path) -> list[int]:
     from nas.train.recipe import Recipe
 
-    from nas.train.data import open_images
+    from nas.data.pictures import open_images
     from nas.train.finish import _calibration
 
     variant = SimpleNamespace(recipe=Recipe(resolution=32, crop_pct=1.0), mean=(0.485,) * 3, std=(0.229,) * 3)
