@@ -7,7 +7,9 @@ the budget, 130 and 143 on signals.
 from __future__ import annotations
 
 import argparse
+import codecs
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -39,8 +41,30 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+_ASCII = {"\N{PLUS-MINUS SIGN}": "+-", "\N{MULTIPLICATION SIGN}": "x", "\N{HORIZONTAL ELLIPSIS}": "...",
+          "\N{RIGHTWARDS ARROW}": "->", "\N{MICRO SIGN}": "u", "\N{EM DASH}": "-", "\N{EN DASH}": "-",
+          "\N{MIDDLE DOT}": "-"}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """What stands in for signs that a terminal's encoding lacks: losing one must not lose a result."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start:error.end]
+    return "".join(_ASCII.get(sign, "?") for sign in signs), error.end
+
+
+def _print_anything() -> None:
+    """Let stdout and stderr take every text, in any encoding."""
+    codecs.register_error("fastvit-plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and (stream.encoding or "").lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="fastvit-plain")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _print_anything()
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+CACHE = "FASTVIT_EXPLORER_CACHE"
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -57,9 +60,22 @@ def swap_folders(first: Path, second: Path) -> None:
 
 
 def cache_folder(*parts: str) -> Path:
-    """A folder for what can be made again; FASTVIT_EXPLORER_CACHE names another place than the user's cache."""
+    """A folder for what can be made again; FASTVIT_EXPLORER_CACHE names another place than the user's cache.
+
+    Raises:
+        OSError: it cannot be made or written; the message names the variable.
+    """
     from platformdirs import user_cache_path
 
-    folder = Path(os.environ.get("FASTVIT_EXPLORER_CACHE") or user_cache_path("fastvit-explorer")).joinpath(*parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(os.environ.get(CACHE) or user_cache_path("fastvit-explorer")).joinpath(*parts)
+    reason = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            reason = os.strerror(errno.EACCES)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason is not None:
+        raise OSError(errno.EACCES, f"the cache folder cannot be written ({reason}); name another with the environment "
+                                    f"variable {CACHE}", str(folder))
     return folder

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
+import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastvit.config import FastViTConfig
@@ -17,7 +20,9 @@ from nas.runs.run import Run
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+    from rich.table import Table
 
+WIDE, NARROW = 170, 120  # columns of the printed table where nothing bounds it, and where it stops being one
 # Okabe-Ito without black: told apart by colour-blind readers, and on light and dark paper.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#8A8A8A"
 
@@ -64,10 +69,13 @@ ESTIMATES = {  # what a table can show in its last column: the heading, the poin
     "long_run": ("estimated score of a long run [95 %]", "estimated_long_run", 2)}
 
 
-def front_table(front: dict[str, Any], *, estimate: str | None = None) -> str:
+def front_table(front: dict[str, Any], *, estimate: str | None = None, width: int | None = None) -> str:
     """The front as text: one row a point, then the anchors measured on the same device.
 
-    `estimate` names what ESTIMATES has, to be shown in place of the nearest preset.
+    Args:
+        estimate: names what ESTIMATES has, to be shown in place of the nearest preset.
+        width: columns; None is the terminal's, and WIDE where there is none. Below NARROW a point takes some lines
+            of its own.
     """
     from rich.console import Console
     from rich.table import Table
@@ -108,11 +116,34 @@ def front_table(front: dict[str, Any], *, estimate: str | None = None) -> str:
         under = [p for p in front["points"] if p["ci_high_ms"] <= budget]
         serves.append(f"under {budget:g} ms: " + (f"trial {under[-1]['trial']}, {latency_words(under[-1])} ms, score "
                                                   f"{score_words(under[-1])}" if under else "nothing"))
-    text = io.StringIO()
-    Console(file=text, width=170, no_color=True, highlight=False).print(table)
-    said = ["* no point under the budget is better than these beyond doubt"] if len(tied) > 1 else []
+    said = [*serves, *(["* no point under the budget is better than these beyond doubt"] if len(tied) > 1 else [])]
     said += [front["movement"]] if front.get("movement") else []
-    return "\n".join([*first, *(line.rstrip() for line in text.getvalue().splitlines()), *serves, *said])
+    width = width or shutil.get_terminal_size((WIDE, 50)).columns
+    if width < NARROW:
+        return "\n".join([*_wrapped(first, width), *_in_lines(table, width), *_wrapped(said, width)])
+    text = io.StringIO()
+    Console(file=text, width=min(width, WIDE), no_color=True, highlight=False).print(table)
+    rows = [line.rstrip() for line in text.getvalue().splitlines()]
+    return "\n".join([*_wrapped(first, width), *rows, *_wrapped(said, width)])
+
+
+def _wrapped(texts: Sequence[str], width: int) -> list[str]:
+    """Each text's lines, empty ones kept; files and pipes get each text as one line."""
+    if width >= WIDE:
+        return list(texts)
+    return [line for text in texts for line in textwrap.wrap(text, width) or [""]]
+
+
+def _in_lines(table: Table, width: int) -> list[str]:
+    """A table's rows as lines of at most `width` columns: the numbers with their headings, then each text."""
+    lines = textwrap.wrap(str(table.title), width)
+    numbers = sum(column.justify == "right" for column in table.columns)
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        named = [f"{column.header} {cell}" for column, cell in zip(table.columns, cells, strict=True) if cell]
+        lines += ["", *textwrap.wrap(", ".join(named[:numbers - (not cells[0])]), width)]
+        lines += [line for cell in cells[numbers:] if cell
+                  for line in textwrap.wrap(str(cell), width, initial_indent="  ", subsequent_indent="    ")]
+    return lines
 
 
 def latency_words(point: dict[str, Any]) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fastvit import PRESETS
 from fastvit.difference import in_words, nearest_preset
 from nas.report.printed import against, front_frame, front_table
@@ -49,6 +53,25 @@ def test_the_table_says_what_is_confirmed_and_serves_every_budget() -> None:
     assert "posterior scores, not confirmed" in front_table(front(open_))
     assert "80.0 [78.0, 82.0]" in front_table(front(sure), estimate="imagenet")
     assert "0.50 [0.40, 0.60]" in front_table(front(sure), estimate="long_run")
+
+
+@given(st.integers(30, 200), st.booleans())
+def test_the_table_fits_every_terminal(width: int, confirmed: bool) -> None:
+    points = [point("sa12", 1.5, 0.303, confirmed=confirmed), point("t8", 0.5, 0.2, confirmed=True)]
+    text = front_table(front(*points, budgets=(0.1, 2.0)) | {"movement": "confirmed: 2 finalists, none fell off"},
+                       width=width)
+    assert max(map(len, text.splitlines())) <= width
+    squeezed = "".join(text.split())
+    for shown in ("1.500", "0.303", "0.500", "0.300", "SA12aspublished", "under0.1ms:nothing", "nonefelloff"):
+        assert shown in squeezed
+
+
+def test_a_terminal_tells_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = front(point("sa12", 1.5, 0.303))
+    monkeypatch.setenv("COLUMNS", "40")
+    assert max(map(len, front_table(one).splitlines())) <= 40
+    monkeypatch.delenv("COLUMNS")
+    assert max(map(len, front_table(one).splitlines())) > 120, "a file or a pipe gets the whole table"
 
 
 def test_what_fell_off_stays_visible() -> None:
