@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from nas.commands.data_words import add_data
 
 if TYPE_CHECKING:
+    from fastvit.config import FastViTConfig
     from nas.train.loop import Job
 
+FORMS = ("published", "lean")
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -34,6 +36,10 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--resolution", type=int, metavar="PX", help="input size (default: the variant's)")
     parser.add_argument("--fine-tune", action="store_true",
                         help="the paper's fine-tuning: 30 epochs at 384 px with lr 5e-6, from the variant's weights")
+    parser.add_argument("--form", choices=FORMS,
+                        help="of a preset, file or trial that becomes a variant: published (the over-parameterized "
+                             "branches, fused at the end; default) or lean (one convolution in their place: more "
+                             "images a second)")
     parser.add_argument("--teacher", metavar="timm:NAME|FOLDER",
                         help="learn this network's labels too (hard distillation)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
@@ -174,6 +180,7 @@ def _begun(args: argparse.Namespace, folder: Path, work: Path) -> tuple[Job, int
     if not folder.exists():
         _export(args, folder, recipe.resolution, data.class_names)
     sheet = read_sheet(folder)
+    _check_form(args.form, sheet["config"], str(folder))
     work.mkdir(parents=True, exist_ok=True)
     start = str((folder / "model.safetensors").resolve())
     job = Job(sheet["name"], sheet["config"], start, len(data.class_names), source.mean, source.std,
@@ -184,6 +191,24 @@ def _begun(args: argparse.Namespace, folder: Path, work: Path) -> tuple[Job, int
           f"{recipe.epochs} epochs of {images // recipe.batch_size} steps with {recipe.batch_size} images at "
           f"{recipe.resolution} px, lr {recipe.lr:.3g}, from weights: {sheet['weights']}", file=sys.stderr)
     return job, devices
+
+
+def _in_form(form: str | None, config: FastViTConfig) -> FastViTConfig:
+    """A configuration with the branches of the form that is asked for, if any is."""
+    if form is None:
+        return config
+    return config.replace(branches=0 if form == "lean" else max(1, config.branches))
+
+
+def _check_form(form: str | None, config: dict[str, Any], what: str) -> None:
+    """Refuse a form that trained weights do not have."""
+    from fastvit.config import FastViTConfig
+    from nas.errors import UsageError
+
+    there = FORMS[FastViTConfig.from_dict(config).branches == 0]
+    if form is not None and form != there:
+        raise UsageError(f"--form {form}: {what} is in the {there} form; leave --form out, or make another variant of "
+                         "the preset, file or trial with --name")
 
 
 def _teacher(spec: str | None) -> str | None:
@@ -197,7 +222,8 @@ def _export(args: argparse.Namespace, folder: Path, resolution: int, names: tupl
     from nas.export.weights import random_model
 
     source = find(args.variant, args.trial)
-    variant = Variant(args.name, source.config, random_model(source.config, len(names)), resolution, names,
+    config = _in_form(args.form, source.config)
+    variant = Variant(args.name, config, random_model(config, len(names)), resolution, names,
                       provenance=dict(source.provenance) | {"weights_seed": 0},
                       latency=source.latency if source.resolution == resolution else None)
     export(variant, folder.parent, ["timm", "onnx"])
@@ -224,6 +250,7 @@ def _resumed(args: argparse.Namespace, work: Path) -> tuple[Job, int]:
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{work / JOB} cannot be read: {error}") from None
     given = _recipe(args, job.recipe["resolution"]) | ({"data": args.data} if args.data else {})
+    _check_form(args.form, job.config, f"the training in {work}")
     before = job.recipe | {"data": job.data}
     for key, value in given.items():
         same = list(value) if isinstance(value, tuple) else value

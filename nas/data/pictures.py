@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from nas.data import DRAWN, Split, load_task
 from nas.data.decode import TYPE_RANGE, Unreadable, ValueRange, read_rgb
 from nas.data.folder import open_folder
+from nas.data.kept import Kept, keep_decoded, shrunk
 from nas.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -38,23 +40,30 @@ class Pictures:
     """RGB images with labels, by number: files in mixed order (nas/data/order.py), or a task's split at `pixels`."""
 
     def __init__(self, files: Sequence[tuple[Path, int]] | None = None, split: Split | None = None,
-                 pixels: int = 0, values: ValueRange = TYPE_RANGE) -> None:
+                 pixels: int = 0, values: ValueRange = TYPE_RANGE, *, least: int | None = None,
+                 kept: Kept | None = None, ready: bool = False) -> None:
         self.files, self.split, self.pixels, self.values = files, split, pixels, values
+        self.least = least  # sides that a JPEG needs at least
+        self.kept, self.ready = kept, ready  # decoded before; `ready`: scaled and cropped for evaluation as well
 
     def __len__(self) -> int:
+        if self.kept is not None:
+            return len(self.kept)
         return len(self.split) if self.split is not None else len(self.files or ())
 
     def get(self, index: int) -> tuple[Image | None, int]:
         """Image and label; None for a file that cannot be read."""
-        if self.split is not None:
-            from PIL import Image
+        from PIL import Image
 
+        if self.kept is not None:
+            return Image.fromarray(self.kept.image(index)), int(self.kept.labels[index])
+        if self.split is not None:
             batch = self.split.batch(np.array([index]), self.pixels)
             return Image.fromarray(batch.images[0]), int(batch.labels[0])
         assert self.files is not None
         path, label = self.files[index]
         try:
-            return read_rgb(path, values=self.values), label
+            return read_rgb(path, least=self.least, values=self.values), label
         except Unreadable as error:
             _name(path, error)
             return None, label
@@ -96,16 +105,44 @@ def open_images(spec: str, resolution: int, seed: int = 0) -> Images:
                   found.lines)
 
 
+def decoded(data: Images, recipe: Recipe) -> tuple[Images, tuple[str, ...]]:
+    """The images of a folder decoded once for every epoch to come, and which cannot be read; a task's as they are.
+
+    Training images are kept with their shorter side at twice the resolution at most, validation images as they enter
+    the network. What would take too much of the disk is decoded again and again, JPEGs at a fraction of their size.
+    """
+    if data.train.files is None or data.val.files is None:
+        return data, ()
+    least, values = 2 * recipe.resolution, data.train.values
+    train = keep_decoded(list(data.train.files), values, partial(shrunk, least=least), f"shorter side {least}",
+                         least=least)
+    steps = _evaluated(recipe.resolution, recipe.crop_pct, recipe.interpolation).transforms[:-2]
+    val = keep_decoded(list(data.val.files), values, lambda image: reduce(lambda x, step: step(x), steps, image),
+                       f"{recipe.resolution} px, crop {recipe.crop_pct}, {recipe.interpolation}")
+    bad = [*(train.unreadable if train else ()), *(val.unreadable if val else ())]
+    return replace(
+        data, train=Pictures(data.train.files, values=values, least=least, kept=train),
+        val=Pictures(data.val.files, values=values, kept=val, ready=val is not None)), tuple(bad)
+
+
+def _evaluated(resolution: int, crop_pct: float, interpolation: str, mean: Sequence[float] = (0.5,) * 3,
+               std: Sequence[float] = (0.5,) * 3) -> Any:
+    """timm's transform for evaluation: scale, crop, to a tensor, normalise."""
+    from timm.data import create_transform
+
+    return create_transform(resolution, crop_pct=crop_pct, interpolation=interpolation, mean=tuple(mean),
+                            std=tuple(std))
+
+
 class EvalSet(Dataset):
     """Images as a deployed network sees them; an unreadable one has the label UNREADABLE."""
 
     def __init__(self, pictures: Pictures, resolution: int, mean: Sequence[float], std: Sequence[float],
                  crop_pct: float, interpolation: str, change: Any = None) -> None:
-        from timm.data import create_transform
-
         self.pictures, self.resolution, self.change = pictures, resolution, change
-        self.before = create_transform(resolution, crop_pct=crop_pct, interpolation=interpolation, mean=tuple(mean),
-                                       std=tuple(std))
+        self.before = _evaluated(resolution, crop_pct, interpolation, mean, std)
+        if pictures.ready:
+            self.before.transforms = self.before.transforms[-2:]
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -116,7 +153,7 @@ class EvalSet(Dataset):
             return torch.zeros(3, self.resolution, self.resolution), UNREADABLE
         if self.change is not None:
             image = self.change(image, index)
-        return self.before(image), label  # type: ignore[operator, return-value]
+        return self.before(image), label
 
 
 def eval_loader(pictures: Pictures, recipe: Recipe, mean: Sequence[float], std: Sequence[float], *, batch: int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -15,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from fastvit.config import FastViTConfig
-from nas.data.pictures import UNREADABLE, eval_loader, open_images
+from nas.data.folder import unreadable_line
+from nas.data.pictures import UNREADABLE, decoded, eval_loader, open_images
 from nas.errors import Failure, UsageError
 from nas.recipe import Recipe
 from nas.train.data import Batches, seed_all, train_loader
+from nas.train.layout import channels_last
 from nas.train.log import Log
 
 if TYPE_CHECKING:
@@ -93,7 +96,9 @@ class Loop:
         self.fabric, self.job = fabric, job
         self.recipe = recipe = Recipe.from_dict(job.recipe)
         self.work = Path(job.work)
-        self.data = open_images(job.data, recipe.resolution, recipe.seed)
+        self.data, unreadable = decoded(open_images(job.data, recipe.resolution, recipe.seed), recipe)
+        if unreadable and fabric.is_global_zero:
+            print(unreadable_line(unreadable), file=sys.stderr)
         config = FastViTConfig.from_dict(job.config)
         if recipe.drop_path is not None:
             config = config.replace(drop_path=recipe.drop_path)
@@ -101,7 +106,9 @@ class Loop:
         cuda = fabric.device.type == "cuda"
         if cuda:
             torch.set_float32_matmul_precision("high")
-            self.net.to(memory_format=torch.channels_last)
+        self.channels_last = cuda or fabric.world_size == 1
+        if self.channels_last:
+            channels_last(self.net)
         self.net.to(fabric.device)
         optimizer = create_optimizer_v2(self.net, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay)
         self.batches = Batches(len(self.data.train), recipe, len(self.data.train) > 1 << 20, fabric.global_rank,
@@ -184,7 +191,7 @@ class Loop:
             images, labels = next(loader)
             images = images.to(self.fabric.device, non_blocking=True)
             labels = target = labels.to(self.fabric.device, non_blocking=True)
-            if self.fabric.device.type == "cuda":
+            if self.channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)
             if self.mix is not None:
                 images, target = self.mix(images, labels)

@@ -108,9 +108,8 @@ def calibration_by_export(folder: Path) -> list[int]:
 
 
 def calibration_after_training(folder: Path) -> list[int]:
-    from nas.train.recipe import Recipe
-
     from nas.data.pictures import open_images
+    from nas.recipe import Recipe
     from nas.train.finish import _calibration
 
     variant = SimpleNamespace(recipe=Recipe(resolution=32, crop_pct=1.0), mean=(0.485,) * 3, std=(0.229,) * 3)
