@@ -86,12 +86,16 @@ def reparameterize(model: M) -> M:
 
     A new module; the original keeps its form and its mode. A model in train mode is folded in its eval
     form. Works on a FastViT and on any module that contains one (a detector, a segmenter); a model that
-    is already folded is only copied.
+    is already folded is only copied. All parameters of the result can be trained, whatever was frozen in
+    the original: a deployed network can be fine-tuned whole.
     """
     deployed = copy.deepcopy(model).eval()
     for parameter in deployed.parameters():
-        parameter.requires_grad_(False)
-    return _folded(deployed)  # type: ignore[return-value]
+        parameter.requires_grad_(False)  # folding is no part of a gradient
+    folded = _folded(deployed)
+    for parameter in folded.parameters():
+        parameter.requires_grad_(True)
+    return folded  # type: ignore[return-value]
 
 
 def _folded(module: nn.Module) -> nn.Module:

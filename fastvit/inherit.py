@@ -166,14 +166,16 @@ def _centred(source: Tensor, size: int) -> Tensor:
 
 
 def inherit(state: State, large: FastViTConfig, small: FastViTConfig, num_classes: int) -> tuple[FastViT, float]:
-    """A train form of `small` that starts from the unfused weights `state` of `large` (under our names).
+    """A train form of `small` that starts from the unfused weights `state` of `large` (under our names). What `large`
+    lacks is initialised by a seed of its own; torch's global generator stays as it was.
 
     Returns:
         The model, its BatchNorm statistics still to be calibrated, and the share of its parameters that
         were inherited.
     """
-    torch.manual_seed(0)
-    model = FastViT(small, num_classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = FastViT(small, num_classes)
     return model, fill(model, state, large)[0]
 
 

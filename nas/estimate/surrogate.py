@@ -8,6 +8,7 @@ better than a law of size as the mean function, and than either kernel alone (do
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,8 @@ from fastvit.cost import cost
 from nas.estimate.offsets import bench_offsets
 from nas.runs.trial import Trial
 
+log = logging.getLogger(__name__)
+
 MIN_ROWS = 8
 MAX_ROWS = 600  # fitting is cubic in them
 SIZE_RESOLUTION = 64
@@ -29,11 +32,13 @@ PARENT_SHARE = 0.1  # of the variance between configurations: what another paren
 
 
 def encode(config: FastViTConfig) -> np.ndarray:
-    """Every choice of the architecture as a number of order 1: (27,), whatever space it came from."""
+    """Every choice of the architecture as a number of order 1: (35,), whatever space it came from. RepMixer is the
+    origin; every other mixer has a number of its own in each stage."""
     logs = [math.log2(d) / 2 for d in config.depths] + [math.log2(w / 64) / 2 for w in config.widths]
     kernels = [(k - 5) / 4 for k in (*config.mixer_kernels, *config.ffn_kernels, *config.patch_kernels)]
     return np.array(logs + [(r - 2.5) / 2 for r in config.mlp_ratios]
-                    + [float(m == "attention") for m in config.mixers] + kernels)
+                    + [float(m == other) for other in ("attention", "pool", "convmixer") for m in config.mixers]
+                    + kernels)
 
 
 def size_features(config: FastViTConfig) -> np.ndarray:
@@ -87,6 +92,32 @@ def bench_evidence(rows: Sequence[dict[str, Any]]) -> list[Evidence]:
             for row in rows if not row["preset"]]
 
 
+def rung_scales(rows: Sequence[Evidence]) -> dict[int, tuple[float, float]]:
+    """By steps: centre and spread of the scores of all configurations that were begun.
+
+    Trials that stop early leave the better ones for the higher rungs, whose own mean and spread would make survivors
+    look average. So a rung's score is regressed on the one before it, among the configurations that have both, and
+    stated for all: selection by the score before does not bias a regression on it (Pearson, 1903).
+    """
+    by_steps: dict[int, dict[str, list[float]]] = {}
+    for row in rows:
+        by_steps.setdefault(row.steps, {}).setdefault(row.config.key(), []).append(row.score)
+    found: dict[int, tuple[float, float]] = {}
+    known: dict[str, float] = {}  # each configuration's score at its highest rung so far, standardised
+    for steps in sorted(by_steps):
+        own = {key: float(np.mean(scores)) for key, scores in by_steps[steps].items()}
+        values = np.array([score for scores in by_steps[steps].values() for score in scores])
+        centre, spread = float(values.mean()), float(values.std())
+        shared = [key for key in own if key in known]
+        before, after = np.array([known[key] for key in shared]), np.array([own[key] for key in shared])
+        if len(shared) >= MIN_ROWS and before.std() > 0 and len(known) > len(own):
+            slope, centre = np.polyfit(before, after, 1)
+            spread = float(np.hypot(slope, np.std(after - slope * before - centre)))
+        found[steps] = float(centre), max(1e-4, spread)
+        known |= {key: (score - found[steps][0]) / found[steps][1] for key, score in own.items()}
+    return found
+
+
 class Surrogate:
     """Posterior of the score after `steps` steps of training.
 
@@ -99,6 +130,7 @@ class Surrogate:
     def __init__(self, steps: int, *, seed: int = 0, most_rows: int = MAX_ROWS) -> None:
         self.steps, self.seed, self.most_rows = steps, seed, most_rows
         self._process: Any = None
+        self._scales: dict[int, tuple[float, float]] = {}
 
     @property
     def ready(self) -> bool:
@@ -115,14 +147,13 @@ class Surrogate:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, WhiteKernel
 
-        rows = sorted(rows, key=lambda row: row.steps)[::-1][:self.most_rows]
+        every = [row for row in rows if math.isfinite(row.score)]
+        rows = sorted(every, key=lambda row: row.steps)[::-1][:self.most_rows]
         if len([row for row in rows if row.steps == self.steps]) < MIN_ROWS:
             return self
         # Scores rise with steps; standardised rung by rung, the rungs say the same of a configuration.
-        self._scales = {}
-        for steps in {row.steps for row in rows}:
-            own = [row.score for row in rows if row.steps == steps]
-            self._scales[steps] = float(np.mean(own)), max(1e-4, float(np.std(own)))
+        scales = rung_scales(every)
+        before, self._scales = (self._process, self._scales), scales
         x = np.array([self._row(row.config, row.steps) for row in rows])
         y = np.array([(row.score - self._scales[row.steps][0]) / self._scales[row.steps][1] for row in rows])
         kernel = (ConstantKernel(1.0, (0.01, 20)) * Matern(2.0, (0.3, 30), nu=2.5)
@@ -133,10 +164,17 @@ class Surrogate:
         keep = not given and not optimize and self._process is not None
         self._process = GaussianProcessRegressor(self._process.kernel_ if keep else kernel, random_state=self.seed,
                                                  optimizer=None if keep or given else "fmin_l_bfgs_b")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self._process.fit(x, y)
-        self._inflation = self._left_out_error(rows)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                self._process.fit(x, y)
+            self._inflation = self._left_out_error(rows)
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+            # One fit that fails must not end a search: the one before stays, and without any the search falls back to
+            # what it does before there is one.
+            log.warning("the surrogate could not be fitted to %d scores (%s); %s", len(rows), error,
+                        "the fit before stays" if before[0] is not None else "the search goes on without it")
+            self._process, self._scales = before
         return self
 
     def _left_out_error(self, rows: Sequence[Evidence]) -> float:

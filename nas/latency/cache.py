@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.files import cache_folder, write_json
-from nas.latency.runtime import Runtime, Setting
+from nas.latency.runtime import HALF_WIDTH, Runtime, Setting
 from nas.runs.measurement import Measurement
 
 
@@ -54,14 +54,17 @@ class Entry:
     def __init__(self, place: dict[str, Any], key: str, protocol: str) -> None:
         self.path = _path("latency", place | {"key": key, "protocol": protocol})
 
-    def read(self, budget_ms: float | None) -> Measurement | None:
-        """The stored value, if there is one; one that ended early only where it decides this budget too."""
+    def read(self, budget_ms: float | None, half_width: float = HALF_WIDTH) -> Measurement | None:
+        """The stored value, if there is one; one that ended early only where it decides this budget too, and one with a
+        wider interval than is asked for only where that is the usual one."""
         try:
             found = Measurement.from_dict(json.loads(self.path.read_text()))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError):
             return None  # written by another version, or damaged: measured again
+        if half_width < HALF_WIDTH and found.ci_high_ms - found.ci_low_ms > 2 * half_width * found.latency_ms:
+            return None
         return found if "early" not in found.flags or found.decides(budget_ms) else None
 
     def write(self, found: Measurement) -> None:

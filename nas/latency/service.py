@@ -62,7 +62,7 @@ def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, reso
                                     half_width=half_width, fresh=fresh), networks, names)
     place = device_place(chosen, setting)
     entries = [Entry(place, network.key, VERSIONS[protocol]) for network in networks]
-    found = [None if fresh else entry.read(budget_ms) for entry in entries]
+    found = [None if fresh else entry.read(budget_ms, half_width) for entry in entries]
     missing = [index for index, one in enumerate(found) if one is None]
     if missing:
         request: dict[str, Any] = {"targets": [networks[index].to_dict() for index in missing], "device": device,

@@ -169,3 +169,15 @@ def test_forms_and_features() -> None:
         assert [tuple(m.shape[1:]) for m in maps] == [
             (w, 64 // s, 96 // s) for w, s in zip(model.config.widths, model.config.strides, strict=True)]
         assert model(torch.randn(2, 3, 64, 96)).shape == (2, 2 * model.config.widths[-1])
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_fused_network_can_be_trained_whole(frozen: bool) -> None:
+    model = FastViT(PRESETS["sa12"].replace(depths=(1, 1, 1, 1), widths=(32, 32, 32, 32)), num_classes=3)
+    for parameter in model.parameters():
+        parameter.requires_grad_(not frozen)
+    fused = reparameterize(model)
+    assert all(parameter.requires_grad and parameter.is_leaf for parameter in fused.parameters())
+    fused(torch.randn(2, 3, 64, 64)).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in fused.parameters())
+    assert all(parameter.requires_grad is not frozen for parameter in model.parameters()), "the original stays"

@@ -8,7 +8,8 @@ from scipy.stats import kendalltau
 
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
-from nas.estimate.surrogate import Evidence, Surrogate, encode, leave_out
+from nas.estimate.surrogate import Evidence, Surrogate, encode, leave_out, rung_scales
+from nas.latency.choices import choices
 from space import SearchSpace
 
 SPACE = SearchSpace.load("default")
@@ -56,3 +57,50 @@ def test_leave_out_covers() -> None:
 
 def test_too_little_evidence_is_no_posterior() -> None:
     assert not Surrogate(100).fit(rows(5, 0.0)).ready
+
+
+BASELINES = [PRESETS["s12"].replace(mixers=(mixer,) * 4) for mixer in ("repmixer", "attention", "pool", "convmixer")]
+
+
+def test_every_mixer_is_told_from_every_other() -> None:
+    assert len({tuple(encode(config)) for config in BASELINES}) == len(BASELINES)
+    assert len({tuple(row) for row in choices(BASELINES)}) == len(BASELINES)
+
+
+def test_a_score_that_is_no_number_teaches_nothing() -> None:
+    found = rows(20, noise=0.01)
+    bad = [Evidence(found[0].config, 100, value) for value in (float("nan"), float("inf"))]
+    mean, sd = Surrogate(100).fit(found).predict([PRESETS["t8"]])
+    assert np.isfinite([mean, sd]).all()
+    assert Surrogate(100).fit([*found, *bad]).predict([PRESETS["t8"]]) == (mean, sd)
+    assert not Surrogate(100).fit(bad * 10).ready
+
+
+def test_a_fit_that_fails_keeps_the_one_before_and_says_so(monkeypatch: pytest.MonkeyPatch,
+                                                          caplog: pytest.LogCaptureFixture) -> None:
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+    found, fitted = rows(20, noise=0.01), Surrogate(100)
+    fitted.fit(found)
+    before = fitted.predict([PRESETS["t8"]])
+
+    def fail(*_: object) -> None:
+        raise np.linalg.LinAlgError("not positive definite")
+
+    monkeypatch.setattr(GaussianProcessRegressor, "fit", fail)
+    assert fitted.fit([*found, *rows(5, 0.01, seed=1)]).predict([PRESETS["t8"]]) == before
+    assert not Surrogate(100).fit(found).ready
+    assert "the fit before stays" in caplog.text
+    assert "goes on without it" in caplog.text
+
+
+def test_stopping_the_worse_half_does_not_make_the_rest_look_average() -> None:
+    every = rows(120, noise=0.005)
+    early = {row.config.key(): row.score for row in every if row.steps == 50}
+    limit = np.median(list(early.values()))
+    kept = [row for row in every if row.steps == 50 or early[row.config.key()] > limit]
+    of_all, of_kept = (rung_scales(found)[100] for found in (every, kept))
+    own = [row.score for row in kept if row.steps == 100]
+    assert of_kept[0] == pytest.approx(of_all[0], abs=0.15 * of_all[1])
+    assert of_kept[1] == pytest.approx(of_all[1], rel=0.2)
+    assert np.mean(own) - of_all[0] > 0.5 * of_all[1], "which the survivors' own mean would be off by"

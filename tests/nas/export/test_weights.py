@@ -61,6 +61,17 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path) -> None:
         load_weights(path, SMALL)
 
 
+def test_inheriting_leaves_torchs_generator_alone() -> None:
+    model = FastViT(SMALL, 10)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    one, _ = inherit(model.state_dict(), SMALL, SMALL.replace(depths=(2, 2, 2, 2)), 10)
+    assert torch.equal(torch.rand(3), expected)
+    other, _ = inherit(model.state_dict(), SMALL, SMALL.replace(depths=(2, 2, 2, 2)), 10)
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
 @pytest.mark.parametrize("name", ["t8", "sa12", "ma36"])
 @torch.no_grad()
 def test_a_network_inherits_itself_unchanged(name: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,10 @@ def test_a_budget_far_below_ends_early_and_is_not_believed_for_others(tiny: Fast
     assert entry.read(1e-3) == early
     assert entry.read(None) is None
     assert entry.read(found.latency_ms) is None
+    entry.write(replace(found, flags=(), ci_low_ms=0.98 * found.latency_ms, ci_high_ms=1.02 * found.latency_ms))
+    assert entry.read(None) is not None
+    assert entry.read(None, 0.02) is not None
+    assert entry.read(None, 0.01) is None, "a narrower interval was asked for"
 
 
 def test_several_networks_in_one_question(tiny: FastViTConfig) -> None:
