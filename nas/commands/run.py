@@ -30,6 +30,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--resolution", type=int, metavar="PX", help="input size (default: the task's own)")
     # Defaults stand in nas.workers.launcher.DEFAULTS: with --resume, what is not said is as the run has it.
     run.add_argument("--device", help="where latency is measured (`search.py devices`; default onnxruntime)")
+    run.add_argument("--precision", help="number format that is measured: int8 on onnxruntime is what `export --int8` "
+                                         "writes (default: the device's first; `search.py devices` lists them)")
     run.add_argument("--space", help="a shipped space or a TOML file (default: default)")
     run.add_argument("--run", metavar="DIR", help="folder for the run (default: a new one under runs/)")
     run.add_argument("--resume", action="store_true", help="go on when the folder of --run holds a run already")

@@ -60,7 +60,7 @@ class Forecast:
 def latency_predictor(meta: RunMeta, records: Sequence[Trial]) -> tuple[Predictor, tuple[Trial, ...]]:
     """The search's own predictor, and what it was updated with: every measured trial."""
     measured = tuple(r for r in records if r.origin == "measured" and r.config and r.latency_ms)
-    latency = Predictor.of_run(meta.device, meta.resolution)
+    latency = Predictor.of_run(meta.device, meta.resolution, meta.precision)
     latency.update(measured)
     return latency, measured
 

@@ -70,14 +70,14 @@ class Predictor:
             return None
 
     @classmethod
-    def of_run(cls, device: str, resolution: int) -> Predictor:
+    def of_run(cls, device: str, resolution: int, precision: str | None = None) -> Predictor:
         """What a search begins with: the calibrated one, or one that knows nothing yet. Any name of a device will do,
         for a run may be read where its device is not."""
         try:
-            found = cls.load_or_none(device, resolution=resolution)
+            found = cls.load_or_none(device, resolution=resolution, precision=precision)
         except (UsageError, Failure):
             found = None
-        return found or cls(device, Setting(resolution))
+        return found or cls(device, Setting(resolution, precision=precision or Setting().precision))
 
     @property
     def path(self) -> Path:

@@ -59,6 +59,7 @@ def front_document(run: Run, budget_ms: float | None = None, meets: Callable[[Tr
             point["estimated_long_run"] = [round(value, 3) for value in long_run]
     return {
         "run": str(run.path), "device": run.meta.device, "origin": run.meta.origin,
+        "precision": run.meta.precision,
         "resolution": run.meta.resolution, "budget_ms": budget, "task": run.meta.task,
         "budgets": [b for b in run.meta.budgets if b <= budget],
         "hypervolume": front_volume(front, budget),

@@ -83,7 +83,7 @@ def front_table(front: dict[str, Any], *, estimate: str | None = None, width: in
     found = front.get("recommendation")
     tied = found["tied"] if found else []
     first = [f"Take {found['headline']}", *(f"  {note}" for note in found["notes"]), ""] if found else []
-    table = Table(title=f"Front under {front['budget_ms']:g} ms on {front['device']}, {front['resolution']} px, "
+    table = Table(title=f"Front under {front['budget_ms']:g} ms on {_device(front)}, {front['resolution']} px, "
                         f"task {front['task']}  ({_standing(front)}; hypervolume {front['hypervolume']:.4f})",
                   title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name, justify in (("trial", "right"), ("latency ms [95 %]", "right"), ("score", "right"),
@@ -144,6 +144,11 @@ def _in_lines(table: Table, width: int) -> list[str]:
         lines += [line for cell in cells[numbers:] if cell
                   for line in textwrap.wrap(str(cell), width, initial_indent="  ", subsequent_indent="    ")]
     return lines
+
+
+def _device(front: dict[str, Any]) -> str:
+    precision = front.get("precision")
+    return front["device"] if precision in (None, "fp32") else f"{front['device']} {precision}"
 
 
 def latency_words(point: dict[str, Any]) -> str:
@@ -232,7 +237,7 @@ def front_figure(run: Run) -> go.Figure:
     figure.add_annotation(x=at, y=1, yref="paper", xanchor="right", yanchor="bottom", showarrow=False,
                           text=f"budget {front['budget_ms']:g} ms", font={"color": GREEN})
     figure.update_layout(
-        title=f"FastViT configurations under {front['budget_ms']:g} ms on {front['device']}, "
+        title=f"FastViT configurations under {front['budget_ms']:g} ms on {_device(front)}, "
               f"{front['resolution']} px, task {front['task']}",
         xaxis=axis, yaxis_title="proxy score",
         template="plotly_white", legend={"orientation": "h", "y": -0.18}, margin={"t": 60, "r": 20})

@@ -54,6 +54,7 @@ class RunMeta:
     budgets: tuple[Positive, ...] = ()  # ascending
     created: Text = ""
     storage: Text = JOURNAL  # or where other machines reach the trials too, without its secrets
+    precision: Text | None = None  # of what is measured; None: the device's first, from before runs had a choice
     origin: Text = "measured"
     task_fingerprint: Text = ""
     num_classes: Annotated[Count, Field(gt=0)] = 1000

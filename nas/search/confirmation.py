@@ -88,7 +88,8 @@ def measure_again(run: Run, chosen: Sequence[Trial], until: float = math.inf) ->
     for key, config in configs.items():
         if time.monotonic() > until:
             return
-        found = measure(config, run.meta.device, resolution=run.meta.resolution, fresh=True)
+        found = measure(config, run.meta.device, resolution=run.meta.resolution, precision=run.meta.precision,
+                        fresh=True)
         known = run.attrs().get(LATENCY_ATTR, {})
         before = known.get(key, [])
         run.set_attr(LATENCY_ATTR, known | {key: [*(before if isinstance(before, list) else [before]),

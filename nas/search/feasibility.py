@@ -52,7 +52,7 @@ def feasibility(run: Run, trials: Sequence[Trial]) -> Feasibility | None:
     from nas.latency.predictor import Predictor
 
     space = SearchSpace.from_toml(run.meta.space.toml)
-    predictor = Predictor.of_run(run.meta.device, run.meta.resolution)
+    predictor = Predictor.of_run(run.meta.device, run.meta.resolution, run.meta.precision)
     predictor.update(trials)
     if not predictor.ready:
         return None

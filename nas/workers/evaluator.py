@@ -79,8 +79,8 @@ class RunEvaluator:
         from nas.latency import measure
 
         def ask(fresh: bool) -> Measurement:
-            return measure(config, self.meta.device, resolution=self.meta.resolution, budget_ms=self.meta.budget_ms,
-                           fresh=fresh)
+            return measure(config, self.meta.device, resolution=self.meta.resolution, precision=self.meta.precision,
+                           budget_ms=self.meta.budget_ms, fresh=fresh)
 
         # The first of a worker tells how fast the machine is; what was measured when it was faster or slower (another
         # host, a hot day) is measured again.

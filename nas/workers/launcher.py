@@ -72,6 +72,8 @@ def start(args: argparse.Namespace) -> Run:
     from nas.data import absolute, load_task
     from nas.latency import check_device
     from nas.latency.cache import machine
+    from nas.latency.devices import check_setting, runtime
+    from nas.latency.runtime import Setting
     from nas.proxy.recipe import RECIPE, rungs
 
     check_budget(args.budget_ms)
@@ -80,15 +82,17 @@ def start(args: argparse.Namespace) -> Run:
             setattr(args, name, value)
     space = SearchSpace.load(args.space)
     check_device(args.device)
+    chosen = runtime(args.device)
+    precision = getattr(args, "precision", None) or chosen.precisions[0]
     anchors = check_anchors(getattr(args, "anchor", []))
     task = load_task(args.data, resolution=args.resolution, seed=args.seed)
+    check_setting(chosen, Setting(task.resolution, precision=precision))
     if task.note:
         print(task.note, file=sys.stderr)
     name = time.strftime("%Y%m%d-%H%M%S") + f"-{task.name}-{args.budget_ms:g}ms"
     run = Run.create(Path(args.run) if args.run else Path("runs") / name, RunMeta(
         id="", budget_ms=args.budget_ms, budgets=tuple(args.budgets), device=args.device, resolution=task.resolution,
-        task=absolute(args.data),
-        task_fingerprint=task.fingerprint, num_classes=task.num_classes,
+        precision=precision, task=absolute(args.data), task_fingerprint=task.fingerprint, num_classes=task.num_classes,
         space=SpaceSource(space.name, space.source), seed=args.seed, steps=rungs(args.steps)[-1], recipe=RECIPE,
         sampler=args.sampler, versions=_versions(),
         host={"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),
@@ -231,7 +235,7 @@ def keep_predictor(run: Run) -> None:
     """Keep what this run has measured for the next one on this device and at this resolution."""
     from nas.latency.predictor import Predictor
 
-    predictor = Predictor.of_run(run.meta.device, run.meta.resolution)
+    predictor = Predictor.of_run(run.meta.device, run.meta.resolution, run.meta.precision)
     # A simulation (tests/nas/stand_in.py) names no runtime; its latencies are nobody's.
     measured = [t for t in search_trials(run) if t.latency is not None and t.latency.runtime]
     if predictor.update(measured) and predictor.ready:

@@ -36,8 +36,8 @@ def check_same(run: Run, args: argparse.Namespace) -> None:
         _refuse(run, "space", args.space, meta.space.name)
     if args.steps is not None and rungs(args.steps)[-1] != meta.steps:
         _refuse(run, "steps", args.steps, meta.steps)
-    for name in ("resolution", "seed", "sampler"):
-        given = getattr(args, name)
+    for name in ("resolution", "seed", "sampler", "precision"):
+        given = getattr(args, name, None)
         if given is not None and given != getattr(meta, name):
             _refuse(run, name, given, getattr(meta, name))
 

@@ -36,9 +36,9 @@ class Worker:
 
     def __init__(self, run: Run, name: str, evaluator: Evaluator | None = None) -> None:
         self.run, self.name = run, name
-        device, resolution = run.meta.device, run.meta.resolution
+        device, resolution, precision = run.meta.device, run.meta.resolution, run.meta.precision
         # Calibrated on this machine or empty (a simulation has other latencies); it learns from what the run measures.
-        self.predictor = (Predictor.of_run(device, resolution) if evaluator is None
+        self.predictor = (Predictor.of_run(device, resolution, precision) if evaluator is None
                           else Predictor(device, Setting(resolution)))
         self.limits = Limits(run)
         self.chooser = Chooser(run, name, self.predictor)
