@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.latency.network import Network
+    from nas.latency.sheet import Sheet
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -27,6 +28,10 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--protocol", default="warm", metavar="NAME",
                         help="warm (default), or a published one: modelbench (20 x 50 runs, trimmed), "
                              "paper (median of 100)")
+    parser.add_argument("--sheet", action="store_true",
+                        help="also percentiles, load, memory, file sizes, throughput and stages (half a minute each)")
+    parser.add_argument("--sustained", type=float, default=0.0, metavar="S",
+                        help="with --sheet: run for S seconds without a pause, such as 60")
     parser.add_argument("--fresh", action="store_true", help="measure again instead of reading the cache")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(handler="nas.commands.measure:measure")
@@ -40,6 +45,7 @@ def measure(args: argparse.Namespace) -> int:
     from nas.latency import measure as measured
     from nas.latency.devices import PREDICTED, canonical
     from nas.latency.network import TIMM, Network
+    from nas.latency.sheet import words
 
     named: list[tuple[str, Network]] = []
     for target in args.targets:
@@ -57,24 +63,39 @@ def measure(args: argparse.Namespace) -> int:
         _convert_only(args, named)
         raise
     rows: list[dict[str, Any]] = []
+    lines: list[str] = []
     for name, network in named:
         try:
             found = measured(network.target, args.device, resolution=args.resolution, batch=args.batch,
                              threads=args.threads, precision=args.precision, protocol=args.protocol, name=name,
                              fresh=args.fresh)
             params_m, gmacs = network.counted(args.resolution)
+            beside = sheet_of(network, args) if args.sheet else None
         except NotAvailable:
             raise
         except Failure as error:
             print(f"search.py: {name}: {error}", file=sys.stderr)
             continue
         kept = {key: value for key, value in found.to_dict().items() if key not in ("samples", "stages_s")}
-        rows.append(kept | {"images_per_s": found.images_per_s, "params_m": params_m, "gmacs": gmacs})
+        rows.append(kept | {"images_per_s": found.images_per_s, "params_m": params_m, "gmacs": gmacs}
+                    | ({"sheet": beside.to_dict()} if beside else {}))
+        if beside:
+            lines += words(name, beside)
     if args.json:
         print(json.dumps(rows))
     elif rows:
-        print(table(rows))
+        print("\n".join([table(rows), *lines]))
     return 0 if len(rows) == len(named) else 1
+
+
+def sheet_of(network: Network, args: argparse.Namespace) -> Sheet:
+    from nas.latency.devices import canonical, runtime
+    from nas.latency.runtime import Setting
+    from nas.latency.sheet import sheet
+
+    precision = args.precision or runtime(args.device).precisions[0]
+    return sheet(network, canonical(args.device), Setting(args.resolution, args.batch, args.threads, precision),
+                 sustained_s=args.sustained)
 
 
 def _convert_only(args: argparse.Namespace, named: list[tuple[str, Network]]) -> None:

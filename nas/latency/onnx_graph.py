@@ -20,6 +20,7 @@ from fastvit.blocks import FoldedAttention, FoldedPoolMixer, Residual, SqueezeEx
 OPSET = 17  # everything needed is there, and every converter of the last years reads it
 IR_VERSION = 8
 INPUT, OUTPUT = "image", "logits"
+STAGES = "stages"  # metadata: the values between stem, stages and head
 _RANDOM = np.random.default_rng(0).standard_normal(1 << 16).astype(np.float32)
 
 
@@ -40,6 +41,7 @@ class _Graph:
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
         self.grid = resolution
+        self.marks: list[str] = []  # what comes out of the stem and of each stage
 
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
         name = f"{op.lower()}_{len(self.nodes)}"
@@ -132,8 +134,10 @@ def _linear(g: _Graph, module: Any, x: str) -> str:
 
 def _fastvit(g: _Graph, model: Any, x: str) -> str:
     x = g.add(model.stem, x)
+    g.marks.append(x)
     for stage in model.stages:
         x = g.add(stage, x)
+        g.marks.append(x)
     x = g.node("GlobalAveragePool", g.add(model.expand, x))
     return g.add(model.head, g.node("Flatten", x, axis=1))
 
@@ -165,5 +169,7 @@ def to_onnx(fused_model: nn.Module, resolution: int | tuple[int, int] = 256, bat
         graph.nodes, "fastvit",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [size, fused_model.in_channels, *grid])],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [size, outputs])], graph.initializers)
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
-                             producer_name="fastvit-explorer")
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
+                              producer_name="fastvit-explorer")
+    helper.set_model_props(model, {STAGES: ",".join(graph.marks)})
+    return model

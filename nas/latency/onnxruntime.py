@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 
@@ -29,29 +30,41 @@ class OnnxRuntime:
         return f"onnxruntime {version('onnxruntime')}"
 
     def prepare(self, network: Network, setting: Setting) -> Calls:
-        import onnxruntime
+        try:
+            return self.load(self.convert(network, setting), setting)
+        except RuntimeError as error:
+            raise Failure(f"onnxruntime cannot load {network.name}: {error}") from error
 
+    def convert(self, network: Network, setting: Setting) -> bytes:
+        """The file that `load` reads."""
         data = network.onnx(setting.resolution, setting.batch)
         if setting.precision == "int8":
             import onnx
 
             images = np.concatenate([image_batch(setting)] * CALIBRATION_BATCHES)
             data = quantized(onnx.load_from_string(data), images).SerializeToString()
+        return data
+
+    def load(self, data: bytes | str, setting: Setting) -> Calls:
+        """A session around an ONNX file, or its path, with one input of known shape."""
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = setting.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # A thread that spins for work burns the time of the network beside it.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise Failure(f"onnxruntime cannot load {network.name}: {error}") from error
-        image = image_batch(setting)
-        return Calls(lambda: session.run(None, {"image": image}), cpu_clock(setting))
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        given, = session.get_inputs()
+        image = random_input(given.shape)
+        return Calls(lambda: session.run(None, {given.name: image}), cpu_clock(setting))
+
+
+def random_input(shape: Sequence[int]) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(tuple(shape), np.float32)
 
 
 def image_batch(setting: Setting) -> np.ndarray:
     """Random images (B, 3, H, W)."""
-    shape = (setting.batch, 3, setting.resolution, setting.resolution)
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
+    return random_input((setting.batch, 3, setting.resolution, setting.resolution))
