@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,15 @@ def test_a_circle_and_a_wrong_direction_would_be_seen() -> None:
     with pytest.raises(graphlib.CycleError):
         graphlib.TopologicalSorter(IMPORTS | {"nas.errors": {"nas.commands.run"}}).prepare()
     assert LEVEL["nas.runs"] < LEVEL["nas.search"] < LEVEL["nas.workers"] < LEVEL["dashboard"]
+
+
+COMPARED = re.compile(r"ci_(?:low|high)_ms[\w.()\"\'\] ]{0,25}(?:<|>)=? *(?:[\w.]*\.|front\[.)?budget"
+                      r"|budget\w* *(?:<|>)=? *[\w.]*ci_")
+
+
+def test_one_function_says_what_meets_a_budget() -> None:
+    written = [name for name, path in MODULES.items() if name != "nas.runs.budget"
+               and COMPARED.search(path.read_text(encoding="utf-8"))]
+    assert not written, f"{', '.join(written)} compare an interval with a budget; nas.runs.budget has the rule"
+    assert COMPARED.search("x.ci_high_ms <= budget_ms")
+    assert COMPARED.search('a["ci_low_ms"] > front["budget_ms"]')

@@ -24,6 +24,7 @@ from dashboard.figures.palette import (
 from dashboard.figures.published import published
 from dashboard.figures.thin import MANY, thinned
 from dashboard.state import EXTRAS, X_AXES, Y_AXES, View
+from nas.runs.budget import meets_budget
 from nas.search.pareto import pareto
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def candidates(frame: pd.DataFrame) -> pd.DataFrame:
 def front_rows(frame: pd.DataFrame, view: View, budget_ms: float) -> pd.DataFrame:
     """The rows of one run that none dominates on the chosen axes, among those under the budget beyond doubt."""
     meets = frame.meets.to_numpy(bool) if "meets" in frame else np.ones(len(frame), bool)
-    under = np.flatnonzero(_eligible(frame) & meets & (frame.ci_high_ms.to_numpy(float) <= budget_ms))
+    under = np.flatnonzero(_eligible(frame) & meets & meets_budget(frame.ci_high_ms.to_numpy(float), budget_ms))
     best = pareto(frame[view.x].to_numpy(float)[under], frame[view.y].to_numpy(float)[under])
     return frame.iloc[under[best]]
 
@@ -331,7 +332,7 @@ def in_words(frame: pd.DataFrame, view: View, budget_ms: float) -> str:
             f"{_short(X_AXES[view.x])} and {_short(Y_AXES[view.y])} under {budget_ms:g} ms: "
             f"{' to '.join(ends)}")
     under = candidates(frame)
-    if not len(under[under.preset.notna() & (under.ci_high_ms <= budget_ms)]):
+    if not len(under[under.preset.notna() & meets_budget(under.ci_high_ms, budget_ms)]):
         text += "; no preset meets the budget"
     return text + "."
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dashboard.figures.front import candidates
 from dashboard.figures.palette import RUNS, plain
 from dashboard.state import OVER
+from nas.runs.budget import meets_budget
 from nas.search.pareto import hypervolume
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def growth(frame: pd.DataFrame, budget_ms: float) -> pd.DataFrame:
     import pandas as pd
 
     kept = frame[frame.anchor.isna()]
-    usable = kept.index.isin(candidates(kept).index) & (kept.ci_high_ms <= budget_ms)
+    usable = kept.index.isin(candidates(kept).index) & meets_budget(kept.ci_high_ms, budget_ms)
     ms, score = kept.latency_ms.to_numpy(float), kept.score.to_numpy(float)
     value, values = 0.0, []
     front: list[int] = []

@@ -67,7 +67,7 @@ def choice_figure(records: Sequence[Trial], run: str, field: str, index: int, na
     kept = [r for r in records if r.outcome == "complete" and r.config and r.estimate is not None
             and r.origin == "measured"]
     values = [value_of(r.architecture, field, index) for r in kept]
-    over = np.array([bool(r.latency and r.latency.ci_high_ms > budget_ms) for r in kept], bool)
+    over = np.array([not r.meets_budget(budget_ms) for r in kept], bool)
     score = np.array([r.estimate.value if r.estimate else np.nan for r in kept], float)
     jitter = np.random.default_rng(0).uniform(-0.25, 0.25, len(kept))
     known = [*options, None] if None in values else list(options)
@@ -102,8 +102,8 @@ def choice_words(records: Sequence[Trial], field: str, index: int, name: str, bu
     """The medians under the budget by value, and how often each was tried."""
     by: dict[Any, list[float]] = {}
     for r in records:
-        if (r.outcome == "complete" and r.config and r.estimate is not None and r.latency
-                and r.latency.ci_high_ms <= budget_ms):
+        if (r.outcome == "complete" and r.config and r.estimate is not None
+                and r.meets_budget(budget_ms)):
             by.setdefault(value_of(r.config, field, index), []).append(r.estimate.value)
     if not by:
         return f"No complete trial is under {budget_ms:g} ms."

@@ -17,6 +17,7 @@ from dashboard.text import plain as plain
 from fastvit.difference import in_words, nearest_preset
 from fastvit.presets import PRESETS
 from nas.report.recommendation import Recommendation, delta, reference
+from nas.runs.budget import is_over_budget
 from nas.runs.run import Outcome, Trial
 
 NUMBER = st.column_config.NumberColumn
@@ -85,7 +86,7 @@ def metrics(record: Trial, budget_ms: float, left: DeltaGenerator, right: DeltaG
         below = "predicted, not measured"
         if record.latency is not None:
             low, high = record.latency.ci_low_ms, record.latency.ci_high_ms
-            below = f"95 %: {low:.3f} to {high:.3f}" + (", over" if low > budget_ms else "")
+            below = f"95 %: {low:.3f} to {high:.3f}" + (", over" if is_over_budget(low, budget_ms) else "")
         left.metric("latency", f"{record.latency_ms:.3f} ms", below, delta_color="off", delta_arrow="off")
     if (score := record.estimate) is not None:
         label = "proxy score, so far" if record.outcome == "stopped_early" else SCORES[score.source]

@@ -49,7 +49,7 @@ def details(run: Snapshot, found: Recommendation | None, budget: float) -> None:
         if fell := fell_off(run.records, budget):
             st.markdown("- " + parts.plain(f"Fell off the front when confirmed: {', '.join(name(r) for r in fell)}."))
         crossing = [r for r in run.records if r.latency and r.origin == "measured" and r.outcome == "complete"
-                    and r.latency.ci_low_ms <= budget < r.latency.ci_high_ms]
+                    and not r.latency.decides(budget)]
         if crossing:
             count = f"{len(crossing)} trial{'s' * (len(crossing) > 1)}"
             st.markdown(f"- The latency's 95 % interval crosses the budget of {budget:g} ms in {count}: not beyond "

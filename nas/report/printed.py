@@ -15,6 +15,7 @@ from fastvit.presets import PRESETS
 from nas.files import write_atomic
 from nas.report.decision import decided_front
 from nas.report.documents import front_document, trial_frame
+from nas.runs.budget import is_over_budget, meets_budget
 from nas.runs.run import Run
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def front_table(front: dict[str, Any], *, estimate: str | None = None, width: in
         table.add_row(str(point["trial"]), latency_words(point), score_words(point), f"{point['params_m']:.2f}",
                       f"{point['gmacs']:.3f}", name + config.describe(), last)
     for anchor in front["anchors"]:
-        over = " (over)" if anchor["ci_low_ms"] > front["budget_ms"] else ""
+        over = " (over)" if is_over_budget(anchor["ci_low_ms"], front["budget_ms"]) else ""
         table.add_row("", latency_words(anchor), score_words(anchor), f"{anchor['params_m']:.2f}",
                       f"{anchor['gmacs']:.3f}", f"{_anchor_name(anchor)}{over}", _estimate(anchor, estimate),
                       style="dim")
@@ -113,7 +114,7 @@ def front_table(front: dict[str, Any], *, estimate: str | None = None, width: in
                       f"{point['gmacs']:.3f}", f"(fell off) {point['words']}", "", style="dim")
     serves = []
     for budget in front.get("budgets", ()) if len(front.get("budgets", ())) > 1 else ():
-        under = [p for p in front["points"] if p["ci_high_ms"] <= budget]
+        under = [p for p in front["points"] if meets_budget(p["ci_high_ms"], budget)]
         serves.append(f"under {budget:g} ms: " + (f"trial {under[-1]['trial']}, {latency_words(under[-1])} ms, score "
                                                   f"{score_words(under[-1])}" if under else "nothing"))
     said = [*serves, *(["* no point under the budget is better than these beyond doubt"] if len(tied) > 1 else [])]

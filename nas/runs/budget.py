@@ -7,11 +7,14 @@ given up must be over it.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-T = TypeVar("T", float, "np.ndarray")
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T", float, "np.ndarray", "pd.Series")
 
 Z_95 = 1.96  # half of a 95 % interval, in standard deviations
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from nas.runs.budget import is_over_budget, meets_budget
 from nas.runs.values import Count, Number, Text, read
 
 
@@ -62,8 +63,9 @@ class Measurement:
         return 1e3 * self.batch / self.latency_ms
 
     def decides(self, budget_ms: float | None) -> bool:
-        """Whether the budget lies outside the interval."""
-        return budget_ms is not None and not self.ci_low_ms <= budget_ms <= self.ci_high_ms
+        """Whether it is known to meet the budget, or to be over it."""
+        return budget_ms is not None and bool(meets_budget(self.ci_high_ms, budget_ms)
+                                              or is_over_budget(self.ci_low_ms, budget_ms))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"flags": list(self.flags)}

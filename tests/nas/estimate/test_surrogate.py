@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
-from nas.estimate.surrogate import Evidence, Surrogate, encode, leave_out, rung_scales
+from nas.estimate.surrogate import Evidence, Surrogate, encode, evidence, leave_out, rung_scales
 from nas.latency.choices import choices
+from nas.runs.trial import Confirmed, Outcome, Rung, SeedRun, Trial
 from space import SearchSpace
+from tests.nas.trials import scored
 
 SPACE = SearchSpace.load("default")
 
@@ -104,3 +108,17 @@ def test_stopping_the_worse_half_does_not_make_the_rest_look_average() -> None:
     assert of_kept[0] == pytest.approx(of_all[0], abs=0.15 * of_all[1])
     assert of_kept[1] == pytest.approx(of_all[1], rel=0.2)
     assert np.mean(own) - of_all[0] > 0.5 * of_all[1], "which the survivors' own mean would be off by"
+
+
+def test_evidence_holds_every_rung_of_every_training_once() -> None:
+    t8, s12 = PRESETS["t8"], PRESETS["s12"]
+    again = tuple(SeedRun(seed, 0.6, 0.1, (Rung(50, 0.3), Rung(100, 0.6, 0.02))) for seed in range(3))
+    own = scored(0, t8, 1.0, Rung(50, 0.2), Rung(100, 0.5, 0.01))
+    confirmed = replace(own, confirmed=Confirmed(0.6, 0.01, again))
+    stopped = scored(1, s12, 1.0, Rung(50, 0.1), outcome=Outcome.STOPPED_EARLY)
+    reused = replace(own, trial=2, reused_from=0)
+    model = Trial(3, anchor="timm:x")
+    found = evidence([confirmed, stopped, reused, model])
+    assert sorted((row.config.key() == t8.key(), row.steps, row.score, row.sd) for row in found) == sorted([
+        (True, 50, 0.2, 0.0), (True, 100, 0.5, 0.01), (False, 50, 0.1, 0.0),
+        *[(True, 50, 0.3, 0.0), (True, 100, 0.6, 0.02)] * 2])

@@ -260,7 +260,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (["--space", "{tiny}"], "--space"), (["--budget-ms", "1"], "--budget-ms 1"),
     (["--budgets", "1,2"], "--budgets 1,2"), (["--sampler", "tpe"], "--sampler tpe"),
     (["--storage", "grpc://h:1"], "leave --storage out")])
-def test_other_words_than_the_run_has(run: Path, tmp_path: Path, words: list[str], said: str) -> None:
+def test_other_words_than_the_run_has(run: Path, tmp_path: Path, words: list[str], said: str,
+                                      capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tiny.toml").write_text(
         'name = "tiny"\ndepths = [[1], [1], [1], [1]]\nwidths = [[16], [32], [48], [96]]\nmlp_ratios = [1]\n'
         'mixers = [["repmixer"], ["repmixer"], ["repmixer"], ["repmixer"]]\n')
@@ -269,6 +270,7 @@ def test_other_words_than_the_run_has(run: Path, tmp_path: Path, words: list[str
 
     code = command.main(["run", "--run", str(run), "--resume", *words])
     assert code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_other_words_are_one_sentence(run: Path) -> None:
