@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
+from nas.report.recommendation import SURE, own_sd
 from nas.runs.run import Trial
 
 
@@ -54,11 +55,11 @@ def _score(record: Trial | None) -> str:
     return MISSING if shown is None else f"{shown.value:.3f}" + (f" ± {shown.sd:.3f}" if shown.sd else "")
 
 
-def figures(columns: Sequence[Column], resolution: int, classes: int) -> list[Row]:
+def figures(columns: Sequence[Column], resolution: int, classes: int, unit: str) -> list[Row]:
     """Latency, score and size of each, as the run measured them and as closed forms say."""
     sizes = [cost(column.config, resolution, classes) for column in columns]
     return [Row("latency [95 %]", tuple(_latency(column.record) for column in columns)),
-            Row("proxy score", tuple(_score(column.record) for column in columns)),
+            Row(unit, tuple(_score(column.record) for column in columns)),
             Row("state", tuple(MISSING if c.record is None else c.record.outcome.replace("_", " ") for c in columns)),
             Row("parameters", tuple(f"{size.params_m:.2f} M" for size in sizes)),
             Row("GMACs", tuple(f"{size.gmacs:.4f}" for size in sizes)),
@@ -95,10 +96,11 @@ def verdict(one: Column, base: Column) -> str:
                      f"({100 * change / b.latency_ms:+.1f} %; the intervals {'are apart' if apart else 'overlap'})")
     score, other = one.record.estimate, base.record.estimate
     if score is not None and other is not None and one.record.outcome == base.record.outcome == "complete":
-        error = math.hypot(score.sd or 0.0, other.sd or 0.0)
-        beyond = "" if not error else (", beyond two standard deviations" if abs(score.value - other.value) > 2 * error
-                                       else ", within two standard deviations")
-        words.append(f"score {score.value - other.value:+.3f}" + (f" ± {error:.3f}" if error else "") + beyond)
+        error = math.hypot(own_sd(one.record), own_sd(base.record))
+        change = score.value - other.value
+        far = "beyond" if abs(change) > SURE * error else "within"
+        beyond = f", {far} {SURE:g} standard deviations" if error else ""
+        words.append(f"score {change:+.3f}" + (f" ± {error:.3f}" if error else "") + beyond)
     if not words:
         return f"{one.label} and {base.label} have no measured figure in common."
     return f"{one.label} against {base.label}: {'; '.join(words)}."

@@ -72,6 +72,9 @@ class AppendedOnly(BaseJournalBackend):
         raise PermissionError("the dashboard reads runs; it writes through Run.open(path).study")
 
 
+PROXY_SCORE = "proxy score"
+
+
 @dataclass(frozen=True)
 class Waiting:
     """A trial in a run's queue: nobody has taken it yet."""
@@ -135,6 +138,11 @@ class Snapshot:
             return record
         latency = record.latency if record.confirmed else whole.latency  # confirmed: measured once more
         return replace(record, latency=latency or record.latency, curve=whole.curve)
+
+    @property
+    def unit(self) -> str:
+        """What the scores are, in words: on photographs the search estimates whole networks."""
+        return "estimated top-1" if self.kept.get("unit") else PROXY_SCORE
 
     @cached_property
     def by_trial(self) -> dict[int, Trial]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SYMBOLS = ("circle", "diamond", "square", "triangle-up")
 
 
-def compared_figure(columns: Sequence[Column], budget_ms: float) -> go.Figure:
+def compared_figure(columns: Sequence[Column], budget_ms: float, unit: str) -> go.Figure:
     """Latency and score of each measured configuration, with 95 % interval and standard deviation."""
     import plotly.graph_objects as go
 
@@ -34,7 +34,7 @@ def compared_figure(columns: Sequence[Column], budget_ms: float) -> go.Figure:
     figure.add_vline(x=budget_ms, line={"color": GREEN, "dash": "dash", "width": 1.5})
     figure.add_annotation(x=budget_ms, y=1, yref="paper", yanchor="bottom", showarrow=False,
                           text=f"budget {budget_ms:g} ms", font={"color": GREEN})
-    figure.update_layout(xaxis_title="measured latency (ms)", yaxis_title="proxy score", height=300, showlegend=True,
+    figure.update_layout(xaxis_title="measured latency (ms)", yaxis_title=unit, height=300, showlegend=True,
                          legend={"orientation": "h", "y": 1.12, "x": 0, "yanchor": "bottom"},
                          margin={"t": 40, "r": 10, "b": 10, "l": 10})
     return figure

@@ -263,7 +263,8 @@ def _errors(rows: pd.DataFrame, view: View) -> dict[str, Any]:
                             "thickness": 1 if name == "latency_ms" else 0.4,  # wide, and many over one another
                             "array": rows[high] - rows[name], "arrayminus": rows[name] - rows[low]}
     if view.y == "score":
-        found["error_y"] = {"type": "data", "array": rows.score_sd.fillna(0), "thickness": 1, "width": 2}
+        own = rows.apart_sd.fillna(rows.score_sd).fillna(0)
+        found["error_y"] = {"type": "data", "array": own, "thickness": 1, "width": 2}
     return found
 
 
@@ -318,7 +319,7 @@ def with_ring(figure: go.Figure, frames: Mapping[str, pd.DataFrame], view: View)
     return figure
 
 
-def in_words(frame: pd.DataFrame, view: View, budget_ms: float) -> str:
+def in_words(frame: pd.DataFrame, view: View, budget_ms: float, unit: str = Y_AXES["score"]) -> str:
     """What the chart says on its own axes, in a sentence: its text alternative, below the recommendation."""
     rows = front_rows(frame, view, budget_ms)
     if not len(rows):
@@ -328,9 +329,9 @@ def in_words(frame: pd.DataFrame, view: View, budget_ms: float) -> str:
     confirmed = int(rows.confirmed.astype(bool).sum())
     sure = "none" if not confirmed else "all" if confirmed == len(rows) else f"{confirmed}"
     ends = [_at(rows.iloc[0], view)] + ([_at(rows.iloc[-1], view)] if len(rows) > 1 else [])
+    height = unit if view.y == "score" else _short(Y_AXES[view.y])
     text = (f"{len(rows)} configuration{'s' * (len(rows) > 1)}, {sure} of them confirmed, on the front of "
-            f"{_short(X_AXES[view.x])} and {_short(Y_AXES[view.y])} under {budget_ms:g} ms: "
-            f"{' to '.join(ends)}")
+            f"{_short(X_AXES[view.x])} and {height} under {budget_ms:g} ms: {' to '.join(ends)}")
     under = candidates(frame)
     if not len(under[under.preset.notna() & meets_budget(under.ci_high_ms, budget_ms)]):
         text += "; no preset meets the budget"

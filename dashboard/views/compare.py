@@ -31,9 +31,9 @@ def show() -> None:
         st.info("Choose at least two. The Compare button beside a configuration adds it here.",
                 icon=":material/compare_arrows:")
         return
-    _verdicts(columns, session.budget(first))
+    _verdicts(columns, session.budget(first), first.unit)
     resolution, classes = first.meta.resolution, first.meta.num_classes
-    _table("Figures", figures(columns, resolution, classes), columns)
+    _table("Figures", figures(columns, resolution, classes, first.unit), columns)
     rows = choices(columns)
     differing = [row for row in rows if row.differs]
     _table(f"{len(differing)} choices differ" if differing else "No choice differs", differing, columns)
@@ -73,12 +73,12 @@ def _choose(runs: list[Snapshot], first: Snapshot) -> None:
                  args=(Ref(first.name, str(int(number))),))
 
 
-def _verdicts(columns: Sequence[Column], budget: float) -> None:
+def _verdicts(columns: Sequence[Column], budget: float, unit: str) -> None:
     base, *others = columns
     words = [verdict(one, base) for one in others]
     left, right = st.columns([3, 2], vertical_alignment="center")
     with left:
-        st.plotly_chart(compared_figure(columns, budget), key="compared", alt=" ".join(words),
+        st.plotly_chart(compared_figure(columns, budget, unit), key="compared", alt=" ".join(words),
                         config={"displaylogo": False})
     right.markdown("\n".join(f"- {parts.plain(line)}" for line in words))
     right.caption("A difference within two standard deviations, or with overlapping intervals, may be chance.")

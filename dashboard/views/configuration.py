@@ -74,7 +74,7 @@ def _headline(ref: Ref, runs: list[Snapshot], config: FastViTConfig, record: Tri
             st.caption(parts.plain(f"{record.outcome.replace('_', ' ')}: {record.reason}"))
     latency, score, params, macs = columns
     if record is not None:
-        parts.metrics(record, budget, latency, score)
+        parts.metrics(record, budget, runs[0].unit, latency, score)
     else:
         latency.metric("latency", "not measured in this run")
     params.metric("parameters", f"{size.params_m:.2f} M")

@@ -37,11 +37,13 @@ def show() -> None:
     with st.spinner("Working out what no run measures"):
         frames = {run.name: with_estimate(with_estimate(_within(run), view.x), view.y) for run in runs}
     rows = figures.front_rows(frames[first.name], view, budget)
-    words = figures.in_words(frames[first.name], view, budget)
+    words = figures.in_words(frames[first.name], view, budget, first.unit)
     found = session.recommended(first)
     recommended.headline(found, words)
     _controls(first, view, budget)
     figure = figures.front_figure(frames, view, budget, first.budgets)
+    if view.y == "score":
+        figure.update_layout(yaxis_title=first.unit)
     if found is not None:
         figures.with_recommendation(figure, frames[first.name], view, found.pick.trial, [r.trial for r in found.tied])
     alt = f"{found.headline()}. {words}" if found else words
@@ -192,6 +194,9 @@ def _left_out(frame: pd.DataFrame, view: View) -> None:
         unmeasured = int((frame.outcome.eq("failed") & frame.latency_ms.isna()).sum())
         if "failed" in view.show and unmeasured:
             notes.append(f"{unmeasured} failed before they were measured; the axes of parameters and GMACs show them.")
+    if frame.apart_sd.notna().any():
+        notes.append("The score is the top-1 that is estimated of a whole network. Its bars leave out the level that "
+                     "all networks share on these images, which is the larger part of the ± in words.")
     if view.x == "phone_ms":
         notes.append("Phone latencies are predicted from what was published for seven presets and three ablations; no "
                      "phone measured these configurations.")

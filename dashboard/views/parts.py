@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import session
-from dashboard.load import Snapshot
+from dashboard.load import PROXY_SCORE, Snapshot
 from dashboard.state import Ref
 from dashboard.text import plain as plain
 from fastvit.difference import in_words, nearest_preset
@@ -65,7 +65,7 @@ def front_table(rows: pd.DataFrame, run: Snapshot, budget_ms: float, found: Reco
         "preset": rows.preset.fillna("").str.upper(),
         "latency ms [95 %]": [f"{ms:.3f} [{low:.3f}, {high:.3f}]" for ms, low, high in
                               zip(rows.latency_ms, rows.ci_low_ms, rows.ci_high_ms, strict=True)],
-        "score": [f"{score:.3f}" + (f" ± {sd:.3f}" if sd == sd else "")
+        run.unit: [f"{score:.3f}" + (f" ± {sd:.3f}" if sd == sd else "")
                   for score, sd in zip(rows.score, rows.score_sd, strict=True)],
         "confirmed": ["yes" if one else "no" for one in rows.confirmed],
         against: ["" if one is None else ("" if len(named) == 0 else f"{one.preset.upper()}: ") + one.figures
@@ -76,11 +76,15 @@ def front_table(rows: pd.DataFrame, run: Snapshot, budget_ms: float, found: Reco
     return table.drop(columns=empty).rename(columns={"": "standing"})
 
 
-SCORES = {"confirmed": "proxy score, mean of seeds", "posterior": "proxy score, all trials together",
-          "run": "proxy score, one run"}
+SCORES = {"confirmed": "mean of seeds", "posterior": "all trials together", "run": "one run"}
 
 
-def metrics(record: Trial, budget_ms: float, left: DeltaGenerator, right: DeltaGenerator) -> None:
+def score_label(source: str, unit: str) -> str:
+    """What a score is and what it rests on; only estimates are of whole networks."""
+    return f"{unit if source == 'posterior' else PROXY_SCORE}, {SCORES.get(source, source)}"
+
+
+def metrics(record: Trial, budget_ms: float, unit: str, left: DeltaGenerator, right: DeltaGenerator) -> None:
     """Latency and score as large figures with their uncertainty; a prediction is called one."""
     if record.latency_ms is not None:
         below = "predicted, not measured"
@@ -89,7 +93,7 @@ def metrics(record: Trial, budget_ms: float, left: DeltaGenerator, right: DeltaG
             below = f"95 %: {low:.3f} to {high:.3f}" + (", over" if is_over_budget(low, budget_ms) else "")
         left.metric("latency", f"{record.latency_ms:.3f} ms", below, delta_color="off", delta_arrow="off")
     if (score := record.estimate) is not None:
-        label = "proxy score, so far" if record.outcome == "stopped_early" else SCORES[score.source]
+        label = "proxy score, so far" if record.outcome == "stopped_early" else score_label(score.source, unit)
         right.metric(label, f"{score.value:.3f}", f"± {score.sd:.3f}" if score.sd else None, delta_color="off",
                      delta_arrow="off")
 
@@ -108,7 +112,7 @@ def card(ref: Ref, runs: list[Snapshot], budget_ms: float, *, wide: bool = False
         left, right = st.columns(2)
     name.markdown(f"**{plain(session.label(ref, runs))}**")
     if record is not None:
-        metrics(record, budget_ms, left, right)
+        metrics(record, budget_ms, runs[0].unit, left, right)
         if record.reason:
             st.caption(plain(f"{record.outcome.replace('_', ' ')}: {record.reason}"))
     near = nearest_preset(config)

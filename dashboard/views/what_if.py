@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.figures import detail
-from dashboard.load import Snapshot
+from dashboard.load import PROXY_SCORE, Snapshot
 from dashboard.views import parts
 from dashboard.views.space import space_of
 from dashboard.what_if import changed, changes, choices, with_changes
@@ -91,7 +91,10 @@ def _figures(config: FastViTConfig, forecasts: Forecast, run: Snapshot) -> dict[
         if record.latency is not None and record.origin == "measured":
             low, high = record.latency.ci_low_ms, record.latency.ci_high_ms
             found |= {"latency_ms": record.latency_ms, "latency_sd": (high - low) / 3.92, "latency_from": "measured"}
-        if (score := record.estimate) is not None and record.outcome == "complete":
+        # On photographs a proxy's score is another thing than what is predicted, the top-1 of whole networks.
+        score = record.estimate
+        alike = score is not None and (run.unit == PROXY_SCORE or score.source == "posterior")
+        if score is not None and alike and record.outcome == "complete":
             found |= {"score": score.value, "score_sd": score.sd or 0.0,
                       "score_from": {"confirmed": "confirmed", "posterior": "all trials together"}.get(
                           score.source, "one run")}
@@ -110,7 +113,7 @@ def _prediction(start: FastViTConfig, config: FastViTConfig, forecasts: Forecast
         if after["latency_ms"] is not None and after["latency_ms"] > budget:
             st.caption(f":material/warning: over the budget of {budget:g} ms")
     with score:
-        _metric(f"proxy score, {after['score_from']}", after["score"], after["score_sd"], before["score"], "")
+        _metric(f"{run.unit}, {after['score_from']}", after["score"], after["score_sd"], before["score"], "")
     params.metric("parameters", f"{new.params_m:.2f} M", _delta(new.params_m - old.params_m, 2), delta_color="off")
     macs.metric("GMACs", f"{new.gmacs:.3f}", _delta(new.gmacs - old.gmacs, 3), delta_color="off")
     st.caption(f"From the chosen one: {parts.plain(in_words(config, start))}.")

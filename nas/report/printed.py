@@ -56,7 +56,10 @@ def against(point: dict[str, Any], front: dict[str, Any], preset: str, most: int
         return words
     words += f": {point['latency_ms'] - anchor['latency_ms']:+.2f} ms"
     if anchor["score"] is not None:
-        sd = math.hypot(point["score_sd"] or 0.0, anchor["score_sd"] or 0.0)
+        delta = point.get("delta") or {}
+        # What the two share of their doubt takes no part in their difference (nas/report/recommendation.py).
+        sd = (delta["score_sd"] if delta.get("preset") == preset else
+              math.hypot(point["score_sd"] or 0.0, anchor["score_sd"] or 0.0))
         words += f", score {point['score'] - anchor['score']:+.3f}" + (f" ± {sd:.3f}" if sd else "")
     return words
 

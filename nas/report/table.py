@@ -24,13 +24,17 @@ def table(run: Run) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from nas.runs.marks import NONE, read_marks
     from nas.runs.trial import Trial, json_column
 
-    rows = []
-    for record in run.trials():
+    rows, every = [], run.trials()
+    marks = read_marks(run.attrs()) if every else {}
+    for record in every:
         row = record.row() | {"run": run.meta.id} | {key: getattr(run.meta, key) for key in RUN_COLUMNS}
         row |= {"confirms": record.confirms, "seed": record.seed, "reused_from": record.reused_from,
                 "retried": record.retried, "score_origin": record.score_origin}
+        mark = marks.get(record.trial, NONE)
+        row |= {"star": mark.star, "note": mark.note}
         row |= {f"{name}_json": json_column(record, name) for name in JSON_COLUMNS}
         rows.append(row)
     frame = pd.DataFrame(rows, columns=None if rows else list(Trial(trial=0).row()))

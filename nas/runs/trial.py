@@ -227,6 +227,11 @@ class Trial:
     def words(self) -> str:
         return self.config.describe() if self.config is not None else (self.anchor or "")
 
+    @property
+    def _apart_sd(self) -> float | None:
+        """Of the score that is shown, as far as it is the trial's own."""
+        return self.apart_sd if self.estimate is not None and self.estimate.source == Source.POSTERIOR else None
+
     def row(self) -> dict[str, Any]:
         """The flat form: one row of a table, without curves and samples."""
         latency, shown = self.latency, self.estimate
@@ -236,7 +241,7 @@ class Trial:
             "ci_high_ms": latency and latency.ci_high_ms, "origin": self.origin and self.origin.value,
             "score": shown and shown.value, "score_sd": shown and shown.sd,
             "score_from": shown and shown.source.value, "score_run": self.score,
-            "standing": self.z_score, "params_m": self.params_m, "gmacs": self.gmacs,
+            "standing": self.z_score, "apart_sd": self._apart_sd, "params_m": self.params_m, "gmacs": self.gmacs,
             "words": self.words, "reason": self.reason, "config_key": self.config_key,
             "confirmed": self.confirmed is not None, "steps": self.scores[-1].step if self.scores else None,
             "latency_s": self.cost_s.get("latency"), "proxy_s": self.cost_s.get("proxy"), "worker": self.worker,

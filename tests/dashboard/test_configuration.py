@@ -92,7 +92,8 @@ def test_what_confirming_found_is_said(run: Snapshot) -> None:
     assert words.startswith("Confirmed by 3 seeds: score")
     assert f"{record.score:.3f}" in words
     assert "by the first." in words
-    preset = replace(record, confirmed={**(record.confirmed or {}), "latency_before": record.latency})
+    assert record.confirmed is not None
+    preset = replace(record, confirmed=replace(record.confirmed, latency_before=record.latency))
     assert "All sessions" not in detail.confirmed_words(preset)  # it was trained again, and not measured again
 
 
@@ -114,10 +115,11 @@ def test_what_if_shows_what_the_page_shows(run: Snapshot) -> None:
     forecasts = Forecast.fit(run.meta, run.records)
     for record in run.records:
         if record.outcome == "complete" and record.config and record.score is not None:
-            shown = _figures(FastViTConfig.from_dict(record.config), forecasts, run)
+            shown = _figures(record.architecture, forecasts, run)
             best = known(run.records, record.architecture)
             assert best is not None
-            assert (shown["score"], shown["score_sd"]) == best.estimate[:2]
+            assert best.estimate is not None
+            assert (shown["score"], shown["score_sd"]) == (best.estimate.value, best.estimate.sd)
             assert shown["latency_ms"] == best.latency_ms
     other = PRESETS["t8"].replace(depths=(1, 2, 4, 3))
     assert known(run.records, other) is None

@@ -69,7 +69,7 @@ def test_what_differs_comes_first(run: Snapshot) -> None:
     assert [row.label for row in rows if row.differs] == [
         "stage 4: mixer", "stage 4: mixer kernel", "stage 4: positional encoding"]
     assert [row.differs for row in rows] == sorted((row.differs for row in rows), reverse=True)
-    assert figures(both, 64, 16)[0].values == ("not in this run", "not in this run")
+    assert figures(both, 64, 16, "proxy score")[0].values == ("not in this run", "not in this run")
     assert "not both measured" in verdict(*both)
 
 
@@ -79,7 +79,7 @@ def test_a_verdict_says_whether_a_difference_is_beyond_doubt(run: Snapshot) -> N
     assert "slower" in words
     assert "intervals are apart" in words
     assert "intervals overlap" in verdict(t8, t8)
-    assert len(compared_figure([t8, sa24], 1.5).data) == 2
+    assert len(compared_figure([t8, sa24], 1.5, "proxy score").data) == 2
 
 
 def test_what_decides_the_score_is_found(run: Snapshot) -> None:

@@ -16,6 +16,7 @@ from nas.report.decision import decided_front
 from nas.report.page import report_page
 from nas.report.printed import front_csv, front_table
 from nas.report.recommendation import Limits
+from nas.report.table import table
 from nas.runs.marks import Mark, write_mark
 from nas.runs.run import Run
 from search import main
@@ -34,7 +35,8 @@ def test_terminal_json_and_report_recommend_the_same(run: Run, capsys: pytest.Ca
     said = found["recommendation"]
     assert said["trial"] in {point["trial"] for point in found["points"]}
     assert main(["front", str(run.path)]) == 0
-    assert capsys.readouterr().out.startswith(f"Take {said['headline']}\n")
+    printed = " ".join(capsys.readouterr().out.split())  # as wide as the terminal
+    assert printed.startswith(f"Take {said['headline']} ")
     assert said["headline"] in html.unescape(report_page(run))
     assert [point["trial"] for point in found["points"] if point["tied"]] == [
         trial for trial in said["tied"] if trial in {p["trial"] for p in found["points"]}]
@@ -68,6 +70,7 @@ def test_a_star_and_a_note_are_exported(run: Run) -> None:
     front = decided_front(Run.open(run.path))
     assert (front["points"][0]["star"], front["points"][0]["note"]) == (True, HOSTILE)
     assert HOSTILE in front_csv(front)
+    assert table(run).set_index("trial").loc[trial, ["star", "note"]].tolist() == [True, HOSTILE]
     page = report_page(Run.open(run.path))
     assert HOSTILE not in page
     assert "★" in page
