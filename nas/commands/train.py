@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +48,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--devices", default="1", metavar="N", help="processes or GPUs, or auto (default 1)")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), help="default bf16 on a GPU that has it, else fp32")
     parser.add_argument("--accumulate", type=int, default=1, metavar="N", help="parts of a batch, to save memory")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that load images, a device")
+    parser.add_argument("--workers", type=int, metavar="N",
+                        help="processes that load images, a device (default: none beside a CPU, up to 8 beside a GPU)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of order, augmentation and split (default 42)")
     parser.add_argument("--resume", action="store_true", help="go on where a killed training was")
     parser.add_argument("--work", metavar="DIR", help="folder of checkpoint and logs (default VARIANT.training)")
@@ -159,8 +161,8 @@ def _begun(args: argparse.Namespace, folder: Path, work: Path) -> tuple[Job, int
     if (work / CHECKPOINT).exists():
         raise UsageError(f"{work} holds a training that has not ended: go on with --resume, or name another --work")
     for name, low in (("accumulate", 1), ("workers", 0)):
-        if getattr(args, name) < low:
-            raise UsageError(f"--{name} {getattr(args, name)}: expected at least {low}")
+        if (value := getattr(args, name)) is not None and value < low:
+            raise UsageError(f"--{name} {value}: expected at least {low}")
     source = find(args.variant, args.trial)
     given = _recipe(args, source.resolution)
     seed = given.get("seed", Recipe.seed)
@@ -185,12 +187,23 @@ def _begun(args: argparse.Namespace, folder: Path, work: Path) -> tuple[Job, int
     start = str((folder / "model.safetensors").resolve())
     job = Job(sheet["name"], sheet["config"], start, len(data.class_names), source.mean, source.std,
               absolute(args.data), recipe.to_dict(),
-              str(work), _teacher(args.teacher), args.accumulate, args.workers, args.checkpoint_minutes)
+              str(work), _teacher(args.teacher), args.accumulate, _workers(args.workers, devices),
+              args.checkpoint_minutes)
     write_json(work / JOB, {"job": asdict(job), "devices": devices, "precision": args.precision})
     print(f"{sheet['name']}: {len(data.class_names)} classes, {images} images an epoch, "
           f"{recipe.epochs} epochs of {images // recipe.batch_size} steps with {recipe.batch_size} images at "
           f"{recipe.resolution} px, lr {recipe.lr:.3g}, from weights: {sheet['weights']}", file=sys.stderr)
     return job, devices
+
+
+def _workers(given: int | None, devices: int) -> int:
+    """Processes that load images for each device. Beside a CPU they would only share it with the training: images that
+    are decoded already take a millisecond to augment."""
+    import torch
+
+    if given is not None:
+        return given
+    return min(8, max(1, (os.cpu_count() or 1) // devices - 1)) if torch.cuda.is_available() else 0
 
 
 def _in_form(form: str | None, config: FastViTConfig) -> FastViTConfig:

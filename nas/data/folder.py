@@ -90,6 +90,9 @@ def open_folder(data: str, seed: int) -> DataSet:
     test: dict[str, list[Path]] = {}
     if splits.test is not None:
         test = classes_in(splits.test, left_out)
+        lines += [f"{splits.test.name}/ has the class {name!r}, which training lacks" for name in test
+                  if name not in names][:_NAMED]
+        lines += _missing([name for name in names if name not in test], splits.test)
         lines += _copies(train, test, splits.test)
     listed = [_listed(part, names) for part in (train, val, test)]
     values, said = value_range(listed[0])

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from fastvit.config import FastViTConfig
+from fastvit.layout import channels_last
 from nas.data.folder import unreadable_line
 from nas.data.pictures import UNREADABLE, decoded, eval_loader, open_images
 from nas.errors import Failure, UsageError
 from nas.recipe import Recipe
 from nas.train.data import Batches, seed_all, train_loader
-from nas.train.layout import channels_last
 from nas.train.log import Log
 
 if TYPE_CHECKING:

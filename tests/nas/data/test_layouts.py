@@ -183,6 +183,13 @@ def test_copies_stay_together_when_the_seed_splits(tmp_path: Path, seed: int) ->
     assert len(found.train) + len(found.val) == 30
 
 
+def test_test_classes_that_differ_are_named(tmp_path: Path) -> None:
+    names = images("train/a", "train/b", "val/a", "val/b", "test/a", "test/c")
+    said = "\n".join(open_folder(str(make(tmp_path / "data", *names)), 0).lines)
+    assert "test/ has the class 'c', which training lacks" in said
+    assert "test/ has no images of 1 of the classes: b" in said
+
+
 def test_a_class_without_validation_images_is_named(tmp_path: Path) -> None:
     root = make(tmp_path / "data", *images("train/a", "train/b", "train/c", "val/a", "val/b"))
     assert "val/ has no images of 1 of the classes: c" in "\n".join(open_folder(str(root), 0).lines)

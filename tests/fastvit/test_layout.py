@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fastvit import FastViT, FastViTConfig
-from nas.train.layout import channels_last
+from fastvit.layout import channels_last
 
 CONFIG = FastViTConfig(depths=(1, 1, 1, 1), widths=(8, 16, 16, 32), mlp_ratios=(2, 2, 2, 2), layer_scale_init=0.5,
                        mixers=("repmixer",) * 3 + ("attention",), drop_path=0.0, head_dim=16)
