@@ -71,7 +71,7 @@ def open_folder(data: str, seed: int) -> DataSet:
     if splits.train is None:
         there = " and ".join(folder.name + "/" for folder in (splits.val, splits.test) if folder is not None)
         raise UsageError(f"--data {data}: it has {there} but no train/; name the training images with --train-dir")
-    train = classes_in(splits.train, left_out, checked=BETWEEN not in data)
+    train = classes_in(splits.train, left_out, checked=BETWEEN not in data, without=splits.val)
     names = tuple(train)
     if len(names) < 2:
         raise UsageError(f"--data {data}: found {len(names)} class folders with {WORDS} images in {splits.train}, "

@@ -212,19 +212,22 @@ def data_of(data: str | None, train: str | None, val: str | None) -> str | None:
     return f"{of(train) if train is not None else train_folder(str(data))}{BETWEEN}{of(val)}"
 
 
-def classes_in(folder: Path, left_out: LeftOut, *, checked: bool = True) -> dict[str, list[Path]]:
+def classes_in(folder: Path, left_out: LeftOut, *, checked: bool = True,
+               without: Path | None = None) -> dict[str, list[Path]]:
     """Class name -> image files of a folder with one folder a class; classes without images are left out.
 
     Args:
         checked: refuse class folders that look like splits.
+        without: a folder in it that is no class, such as the validation split.
 
     Raises:
         UsageError: a class folder is a split, or two have the same name but for the way it is written in Unicode.
     """
     found: dict[str, list[Path]] = {}
     inside = unwrapped(folder)
-    children = sub_folders(inside)
-    for child in children:
+    for child in sub_folders(inside):
+        if without is not None and child.resolve() == without:
+            continue
         if checked and split_of(child.name) and sub_folders(child):
             raise UsageError(f"{child} carries the name of a split where a class is expected; name the folders of the "
                              "splits with --train-dir and --val-dir")

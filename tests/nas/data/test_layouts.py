@@ -125,6 +125,9 @@ def test_folders_that_the_user_names(tmp_path: Path) -> None:
         found = open_folder(str(data_of(*given)), 0)
         assert [len(found.train), len(found.val)] == counts
         assert "cat" in found.class_names
+    make(root / "mixed", *images("cat", "dog", "kept aside/cat", "kept aside/dog", count=3))
+    inside = open_folder(str(data_of(str(root / "mixed"), None, "kept aside")), 0)
+    assert (inside.class_names, len(inside.train), len(inside.val)) == (("cat", "dog"), 6, 6)
     with pytest.raises(UsageError, match=r"--val-dir .*nowhere: no such folder"):
         open_folder(f"{root}::{root / 'nowhere'}", 0)
     with pytest.raises(UsageError, match="name the images to train on"):
