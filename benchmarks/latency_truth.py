@@ -145,8 +145,8 @@ def measured_by(run: Path) -> tuple[list[dict[str, Any]], dict[str, list[dict[st
     configs = {point["config_key"]: point["config"] for point in points}
     sessions: dict[str, list[Any]] = {}
     for record in opened.trials():
-        if record.origin == "measured" and record.config_key in configs and record.latency:
-            sessions.setdefault(record.config_key, []).append(Measurement.from_dict(dict(record.latency)))
+        if record.config_key in configs and record.latency is not None:
+            sessions.setdefault(record.config_key, []).append(record.latency)
     for key, more in opened.attrs().get(LATENCY_ATTR, {}).items():
         sessions.setdefault(key, []).extend(Measurement.from_dict(one) for one in more)
     return front["points"], {key: [one.to_dict() for one in distinct(found)] for key, found in sessions.items()

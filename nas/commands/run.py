@@ -18,6 +18,7 @@ LIMITS = {"min-score": ("S", "a score of at least S"), "max-params-m": ("M", "at
           "max-size-mb": ("MB", "weights of at most MB megabytes in float32"),
           "max-memory-mb": ("MB", "at most MB megabytes for one inference in float32, estimated"),
           "max-iphone-ms": ("MS", "at most MS milliseconds predicted for an iPhone 12 Pro at 256 px")}
+SEARCHED = ("max-params-m", "max-size-mb", "max-memory-mb")  # of these, what a search can be told from the start
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -28,6 +29,10 @@ def register(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--budgets", metavar="MS,MS", help="several budgets that one run serves, such as 1,2,4")
     add_data(run, "an image folder (train/ and val/, or one folder a class), or builtin (default)")
     run.add_argument("--resolution", type=int, metavar="PX", help="input size (default: the task's own)")
+    for option in SEARCHED:
+        metavar, words = LIMITS[option]
+        run.add_argument(f"--{option}", type=float, metavar=metavar,
+                         help=words.replace("in float32", "in the precision that is measured"))
     # Defaults stand in nas.workers.launcher.DEFAULTS: with --resume, what is not said is as the run has it.
     run.add_argument("--device", help="where latency is measured (`search.py devices`; default onnxruntime)")
     run.add_argument("--precision", help="number format that is measured: int8 on onnxruntime is what `export --int8` "

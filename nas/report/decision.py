@@ -10,6 +10,7 @@ from nas.report.recommendation import LARGEST, Limits, delta, recommend, referen
 from nas.runs.marks import NONE, read_marks
 from nas.runs.run import Run
 from nas.search.confirmed import search_trials
+from nas.search.feasibility import within_limits
 
 
 def decided_front(run: Run, budget_ms: float | None = None, limits: Limits | None = None, against: str = LARGEST
@@ -18,8 +19,10 @@ def decided_front(run: Run, budget_ms: float | None = None, limits: Limits | Non
     and for each point its "delta" to a preset, whether it is "tied", its "star" and "note"."""
     limits = limits or Limits()
     resolution, classes = run.meta.resolution, run.meta.num_classes
-    front = front_document(run, budget_ms, lambda record: limits.meets(record, resolution, classes))
-    records = search_trials(run)
+    # A preset may be beyond the limits that the run was given: it stands beside the front and not on it.
+    front = front_document(run, budget_ms, lambda record: limits.meets(record, resolution, classes)
+                           and within_limits(run.meta, record))
+    records = [record for record in search_trials(run) if within_limits(run.meta, record)]
     found = recommend(records, front["budget_ms"], resolution=resolution, num_classes=classes, limits=limits,
                       against=against)
     tied = set() if found is None else {record.trial for record in found.tied}

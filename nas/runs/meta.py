@@ -55,6 +55,10 @@ class RunMeta:
     created: Text = ""
     storage: Text = JOURNAL  # or where other machines reach the trials too, without its secrets
     precision: Text | None = None  # of what is measured; None: the device's first, from before runs had a choice
+    # What a configuration must meet besides the budget, in the numbers of `precision` (nas/search/feasibility.py).
+    most_params_m: Positive | None = None
+    most_size_mb: Positive | None = None
+    most_memory_mb: Positive | None = None
     origin: Text = "measured"
     task_fingerprint: Text = ""
     num_classes: Annotated[Count, Field(gt=0)] = 1000

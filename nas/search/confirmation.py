@@ -21,6 +21,7 @@ from nas.runs.meta import ConfirmationState, RunMeta
 from nas.runs.studies import waiting_trials
 from nas.runs.trial import Outcome, Request, ScoreOrigin, Trial
 from nas.search.confirmed import LATENCY_ATTR, POSTERIOR_ATTR, SEEDS, references, search_trials
+from nas.search.feasibility import within_limits
 from nas.search.front import axes, front_of
 from nas.search.pareto import hypervolume
 
@@ -149,8 +150,9 @@ class Confirmation:
         update_posterior(self.run)
         records = search_trials(self.run)
         beside = [r for r in references(records) if r.confirmed is None]
+        allowed = [t for t in records if within_limits(self.run.meta, t)]
         chosen = [] if self.rounds >= self.ROUNDS else finalists(
-            records, self.run.meta.budget_ms, self._affordable(records, beside, seconds_left, workers))
+            allowed, self.run.meta.budget_ms, self._affordable(records, beside, seconds_left, workers))
         if not chosen:
             self.run.update(confirming=ConfirmationState.DONE)
             return ""

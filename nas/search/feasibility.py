@@ -9,21 +9,43 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastvit.config import FastViTConfig
+from fastvit.cost import cost, memory_mb
 from fastvit.presets import PRESETS
 from nas.runs.budget import Z_95, is_over_budget
 from space import SearchSpace
 
 if TYPE_CHECKING:
     from nas.latency.predictor import Predictor
+    from nas.runs.meta import RunMeta
     from nas.runs.run import Run, Trial
 
 DRAWS = 2000
+_BYTES = {"int8": 1, "fp16": 2, "fp16-ios18": 2, "bf16": 2}  # of a weight; else 4
 
 
 def surely_over(predictor: Predictor, config: FastViTConfig, budget_ms: float) -> float | None:
     """The predicted ms of a configuration that is over the budget by more than the prediction may err, else None."""
     ms, sd = (float(values[0]) for values in predictor.predict([config]))
     return ms if is_over_budget(ms - Z_95 * sd, budget_ms) else None
+
+
+def over_limits(meta: RunMeta, config: FastViTConfig) -> str:
+    """What of a configuration is beyond the run's limits on size, in words; empty when it meets them all."""
+    size_m = cost(config, meta.resolution, meta.num_classes).params_m
+    each = _BYTES.get(meta.precision or "", 4)
+    for value, most, text in (
+            (size_m, meta.most_params_m, "{:.2f} M parameters, over --max-params-m {:g}"),
+            (each * size_m, meta.most_size_mb, "{:.1f} MB of weights, over --max-size-mb {:g}"),
+            (memory_mb(config, meta.resolution, meta.num_classes, each), meta.most_memory_mb,
+             "{:.1f} MB of memory, over --max-memory-mb {:g}")):
+        if most is not None and value > most:
+            return text.format(value, most)
+    return ""
+
+
+def within_limits(meta: RunMeta, trial: Trial) -> bool:
+    """Whether a trial's configuration meets the run's limits on size; a model of timm has none to judge by."""
+    return trial.config is None or not over_limits(meta, trial.architecture)
 
 
 @dataclass(frozen=True)
@@ -61,6 +83,8 @@ def feasibility(run: Run, trials: Sequence[Trial]) -> Feasibility | None:
     drawn = [space.sample(rng) for _ in range(DRAWS)]
     predicted, _ = predictor.predict([smallest, *PRESETS.values(), *drawn])
     ms = predicted[1 + len(PRESETS):]
+    allowed = np.array([not over_limits(run.meta, config) for config in drawn])
     return Feasibility(
-        float(predicted[0]), float(np.median(ms)), {one: float((ms <= one).mean()) for one in run.meta.budgets},
+        float(predicted[0]), float(np.median(ms)), {one: float((allowed & (ms <= one)).mean())
+                                                          for one in run.meta.budgets},
         {name: float(one) for name, one in zip(PRESETS, predicted[1:], strict=False)})

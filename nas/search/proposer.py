@@ -61,12 +61,15 @@ class Proposer:
     Args:
         prior: short runs that ship for exactly these images.
         judge: who estimates configurations, from the trials so far; None: the surrogate of the short runs.
+        allows: whether a configuration meets the run's limits on size; others tell of scores, and stand on no front.
     """
 
     def __init__(self, space: SearchSpace, steps: int, budget_ms: float, rng: np.random.Generator,
-                 prior: Sequence[Evidence] = (), judge: JudgeOf | None = None) -> None:
+                 prior: Sequence[Evidence] = (), judge: JudgeOf | None = None,
+                 allows: Callable[[FastViTConfig], bool] = lambda config: True) -> None:
         self.space, self.steps, self.budget_ms, self.rng = space, steps, budget_ms, rng
         self.surrogate, self.prior, self.judge = Surrogate(steps, most_rows=MOST_ROWS), prior, judge
+        self.allows = allows
         self._fitted_to = 0.0
         self._kept: list[FastViTConfig] = []
 
@@ -98,7 +101,8 @@ class Proposer:
     def next(self, trials: Sequence[Trial], predict_ms: Predict) -> FastViTConfig | None:
         """The next configuration, or None when nothing within the budget is left to propose."""
         known = {t.config_key for t in trials if t.config_key}
-        scored = [t for t in trials if t.scores and t.config and t.meets_budget(self.budget_ms)]
+        scored = [t for t in trials if t.scores and t.config and t.meets_budget(self.budget_ms)
+                  and self.allows(t.architecture)]
         begun = sum(t.outcome in (Outcome.COMPLETE, Outcome.STOPPED_EARLY, Outcome.RUNNING)
                     and not (t.preset or t.anchor) for t in trials)
         if self.judge is None and begun < STARTUP_TRIALS and not self.prior:

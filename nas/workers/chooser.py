@@ -20,7 +20,7 @@ from nas.runs.measurement import Origin
 from nas.runs.run import Run
 from nas.runs.studies import begin, claim, waiting_trials
 from nas.runs.trial import Outcome, Trial
-from nas.search.feasibility import surely_over
+from nas.search.feasibility import over_limits, surely_over
 from nas.search.proposer import STARTUP_TRIALS, Proposer
 from space import SearchSpace
 
@@ -58,7 +58,8 @@ class Chooser:
         # On drawn tasks short runs rank long ones; on photographs they say too little to be followed alone.
         judge = None if run.meta.task in DRAWN else partial(run_judge, run.meta)
         self.proposer = Proposer(self.space, run.meta.steps, run.meta.budget_ms, self.rng,
-                                 prior=shipped_evidence(run.meta.task_fingerprint), judge=judge)
+                                 prior=shipped_evidence(run.meta.task_fingerprint), judge=judge,
+                                 allows=lambda config: not over_limits(run.meta, config))
         self.ruled_out_in_a_row = 0  # trials in a row that a prediction ruled out
         self.seconds = 0.0  # that the latest proposal took
 
@@ -94,7 +95,12 @@ class Chooser:
         return False
 
     def predict_ms(self, configs: Sequence[FastViTConfig]) -> np.ndarray:
-        return self.predictor.predict(configs)[0]
+        """Predicted ms (N,); infinite for what is beyond the run's limits on size."""
+        ms = self.predictor.predict(configs)[0]
+        meta = self.run.meta
+        if any((meta.most_params_m, meta.most_size_mb, meta.most_memory_mb)):
+            ms = np.where([bool(over_limits(meta, config)) for config in configs], np.inf, ms)
+        return ms
 
     def _proposed(self, trials: Sequence[Trial]) -> optuna.Trial | None:
         """None while something waits in the queue, or when Optuna's sampler is to decide."""

@@ -37,6 +37,7 @@ from space import SearchSpace
 DEFAULT_MINUTES = 8.0
 ENOUGH = 2.0  # times what further parents take: with less time than that for confirming, nothing is confirmed
 NOTHING_MEETS_THE_BUDGET = 3
+SIZES = ("params_m", "size_mb", "memory_mb")  # what --max-... limits
 DEFAULTS = {"data": "builtin", "device": "onnxruntime", "space": "default", "seed": 0, "sampler": "surrogate"}
 
 
@@ -51,6 +52,10 @@ def check_limits(args: argparse.Namespace) -> None:
         value = getattr(args, name, None)
         if value is not None and value < low:
             raise UsageError(f"--{name} {value}: expected at least {low}")
+    for name in SIZES:
+        value = getattr(args, f"max_{name}", None)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UsageError(f"--max-{name.replace('_', '-')} {value:g}: expected a number above 0")
     if args.minutes is not None and (not math.isfinite(args.minutes) or args.minutes <= 0):
         raise UsageError(f"--minutes {args.minutes:g}: expected a number above 0")
 
@@ -92,7 +97,9 @@ def start(args: argparse.Namespace) -> Run:
     name = time.strftime("%Y%m%d-%H%M%S") + f"-{task.name}-{args.budget_ms:g}ms"
     run = Run.create(Path(args.run) if args.run else Path("runs") / name, RunMeta(
         id="", budget_ms=args.budget_ms, budgets=tuple(args.budgets), device=args.device, resolution=task.resolution,
-        precision=precision, task=absolute(args.data), task_fingerprint=task.fingerprint, num_classes=task.num_classes,
+        precision=precision, most_params_m=getattr(args, "max_params_m", None),
+        most_size_mb=getattr(args, "max_size_mb", None), most_memory_mb=getattr(args, "max_memory_mb", None),
+        task=absolute(args.data), task_fingerprint=task.fingerprint, num_classes=task.num_classes,
         space=SpaceSource(space.name, space.source), seed=args.seed, steps=rungs(args.steps)[-1], recipe=RECIPE,
         sampler=args.sampler, versions=_versions(),
         host={"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),

@@ -36,6 +36,10 @@ def check_same(run: Run, args: argparse.Namespace) -> None:
         _refuse(run, "space", args.space, meta.space.name)
     if args.steps is not None and rungs(args.steps)[-1] != meta.steps:
         _refuse(run, "steps", args.steps, meta.steps)
+    for name in ("params_m", "size_mb", "memory_mb"):
+        limit, had_limit = getattr(args, f"max_{name}", None), getattr(meta, f"most_{name}")
+        if limit is not None and limit != had_limit:
+            _refuse(run, f"max-{name.replace('_', '-')}", limit, had_limit)
     for name in ("resolution", "seed", "sampler", "precision"):
         given = getattr(args, name, None)
         if given is not None and given != getattr(meta, name):

@@ -24,7 +24,7 @@ from nas.runs.storage import StorageGone, without_secrets
 from nas.runs.trial import Outcome, Request, Rung, ScoreOrigin, Trial, with_rung
 from nas.search.confirmed import search_trials
 from nas.search.early_stopping import dominated
-from nas.search.feasibility import surely_over
+from nas.search.feasibility import over_limits, surely_over
 from nas.search.proposer import Proposer
 from nas.workers.evaluator import Evaluator
 from nas.workers.liveness import checkpoint_path
@@ -119,6 +119,8 @@ class TrialRunner:
             return replace(trial, outcome=other.outcome, reason=f"the same as trial {other.trial}",
                            reused_from=other.trial, latency=other.latency, score=other.score, score_sd=other.score_sd,
                            scores=other.scores, curve=other.curve)
+        if beyond := over_limits(self.run.meta, trial.architecture):
+            return replace(trial, outcome=Outcome.OVER_BUDGET, reason=beyond)
         predicted = surely_over(self.predictor, trial.architecture, self.run.meta.budget_ms)
         if predicted is None:
             return None
