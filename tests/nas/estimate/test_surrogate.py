@@ -122,3 +122,29 @@ def test_evidence_holds_every_rung_of_every_training_once() -> None:
     assert sorted((row.config.key() == t8.key(), row.steps, row.score, row.sd) for row in found) == sorted([
         (True, 50, 0.2, 0.0), (True, 100, 0.5, 0.01), (False, 50, 0.1, 0.0),
         *[(True, 50, 0.3, 0.0), (True, 100, 0.6, 0.02)] * 2])
+
+
+def test_the_highest_rungs_are_kept_when_there_are_too_many_rows() -> None:
+    found = rows(30, noise=0.01)
+    few, top = Surrogate(100, most_rows=30).fit(found), Surrogate(100).fit([r for r in found if r.steps == 100])
+    assert few.ready
+    assert few.predict([PRESETS["t8"]])[0] == pytest.approx(top.predict([PRESETS["t8"]])[0], abs=0.02)
+
+
+def test_standard_deviations_are_widened_by_the_error_of_what_is_left_out() -> None:
+    """Against the definition: every configuration left out in turn, under a kernel that is too sure of itself."""
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+    model = Surrogate(100).fit([row for row in rows(25, noise=0.02) if row.steps == 100],
+                               theta=np.log([0.05, 3.0, 1e-3, 0.01]))
+    process, errors = model._process, []
+    for own in range(25):
+        rest = np.arange(25) != own
+        fitted = GaussianProcessRegressor(process.kernel_, optimizer=None)
+        mean, sd = fitted.fit(process.X_train_[rest], process.y_train_[rest]).predict(process.X_train_[[own]], True)
+        errors.append((process.y_train_[own] - mean[0]) / sd[0])
+    expected = float(np.sqrt(np.mean(np.square(errors))))
+    assert expected > 1.2
+    wide = model.predict([PRESETS["t8"]])[1]
+    model._inflation = 1.0
+    assert wide / model.predict([PRESETS["t8"]])[1] == pytest.approx(expected, rel=0.01)

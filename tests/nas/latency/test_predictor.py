@@ -191,3 +191,9 @@ def test_a_network_that_fails_takes_no_others_with_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(calibrating, "measure_many", calibrating.measure)
     with pytest.raises(Failure, match="broken"):
         calibrate("onnxruntime", Setting(96), seconds=5)
+
+
+def test_an_interval_is_two_times_1_96_standard_deviations_wide() -> None:
+    found = Predictor.for_device("onnxruntime", resolution=64)
+    found.update([record(config, 1.0) for config in drawn(2, 1)])
+    assert found.sd == pytest.approx([0.02 / 1.96] * 2)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from scipy.stats import norm
 
 from fastvit import FastViTConfig
 from fastvit.cost import cost
-from nas.estimate.surrogate import Surrogate
+from nas.estimate.surrogate import Evidence, Surrogate
 from nas.runs.trial import Outcome, Rung, Trial
 from nas.search.early_stopping import MARGIN, dominated
 from space import SearchSpace
@@ -55,3 +58,40 @@ def test_before_there_is_a_posterior_a_clear_lead_decides() -> None:
     assert "behind trial" in stopped(records, trial(90, config, 1e3, bonus, (60, 120)))
     assert stopped(records, trial(90, config, 1e3, bonus + 2 * 0.02, (60, 120))) == ""
     assert stopped(records, trial(90, config, 1e3, bonus - 9, (60,))) == "", "too early to say"
+
+
+class Told(Surrogate):
+    """Says that the trial scores 0 and every rival 1, with a standard deviation that makes it as sure as is told."""
+
+    def __init__(self, sure: float) -> None:
+        super().__init__(STEPS)
+        self.sd = 1 / (norm.ppf(sure) * 2**0.5)
+        self.rows: list[Evidence] = []
+
+    @property
+    def ready(self) -> bool:
+        return True
+
+    def fit(self, rows: Sequence[Evidence], **_: object) -> Surrogate:
+        self.rows = list(rows)
+        return self
+
+    def predict(self, configs: Sequence[FastViTConfig]) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([0.0, *[1.0] * (len(configs) - 1)]), np.full(len(configs), self.sd)
+
+
+def test_it_takes_99_percent_and_not_less() -> None:
+    records = history(3)
+    own = trial(90, SPACE.sample(np.random.default_rng(9)), 1e3, rungs=(60, 120))
+    assert dominated(own, records, Told(0.985)) == ""
+    assert "better with 99 % probability" in dominated(own, records, Told(0.993))
+
+
+def test_what_ships_and_the_trial_itself_are_part_of_what_is_known() -> None:
+    records = history(3)
+    own = trial(90, SPACE.sample(np.random.default_rng(9)), 1e3, rungs=(60, 120))
+    prior, told = [Evidence(SPACE.sample(np.random.default_rng(1)), STEPS, 0.5)], Told(0.5)
+    dominated(own, records, told, prior)
+    assert prior[0] in told.rows
+    assert {row.steps for row in told.rows if row.config == own.config} == {60, 120}
+    assert len(told.rows) == 1 + 3 * 3 + 2

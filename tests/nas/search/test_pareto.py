@@ -34,3 +34,9 @@ def test_nothing_gives_nothing() -> None:
     assert pareto([], []) == []
     assert pareto([float("nan"), 1.0], [1.0, float("nan")]) == []
     assert hypervolume([3.0], [1.0], budget_ms=2) == 0
+
+
+def test_of_ties_the_better_then_the_first_is_kept() -> None:
+    assert pareto([1.0, 1.0, 2.0, 2.0], [0.5, 0.7, 0.7, 0.9]) == [1, 3]
+    assert pareto([2.0, 1.0, 1.0, 2.0], [0.9, 0.5, 0.5, 0.9]) == [1, 0], "of equals the first"
+    assert pareto([1.0, 2.0], [0.5, 0.5]) == [0]

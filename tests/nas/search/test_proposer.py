@@ -140,3 +140,37 @@ def test_on_photographs_the_front_reaches_to_the_budget_and_has_a_fast_end() -> 
     assert front.max() > 0.93 * BUDGET_MS
     assert front.min() < 0.6 * BUDGET_MS
     assert scores[int(np.argmax(ms))] > np.median(scores)
+
+
+def test_what_others_run_counts_as_if_it_had_ended_as_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nas.search import proposer as module
+
+    _, records = begun()
+    one, other = (Proposer(SPACE, 240, BUDGET_MS, np.random.default_rng(7)) for _ in range(2))
+    first = one.next(records, latency_ms)
+    assert first is not None
+    fronts: list[np.ndarray] = []
+    gains = module.hypervolume_gains
+    monkeypatch.setattr(module, "hypervolume_gains", lambda ms, score, front_ms, *rest: (
+        fronts.append(front_ms), gains(ms, score, front_ms, *rest))[1])
+    other.next([*records, record(20, first, None)], latency_ms)
+    assert latency_ms([first])[0] in fronts[0], "the best that one worker found is on the other one's front"
+
+
+def test_a_doubtful_configuration_may_be_worth_more_than_a_sure_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means alone would see no gain in either: both are expected just below the front."""
+    proposer, records = begun()
+    best = max(r.score or 0.0 for r in records)
+    rng = np.random.default_rng(3)
+    sure, doubtful = sorted((SPACE.sample(rng) for _ in range(2)), key=lambda c: c.key())
+    sd = {sure.key(): 1e-6, doubtful.key(): 0.1}
+
+    def estimated(configs: Sequence[FastViTConfig]) -> tuple[np.ndarray, np.ndarray]:
+        known = {r.config_key: r.score or 0.0 for r in records}
+        return (np.array([known.get(c.key(), best - 0.01) for c in configs]),
+                np.array([sd.get(c.key(), 0.0) for c in configs]))
+
+    monkeypatch.setattr(proposer, "_estimates", lambda trials, scored: estimated)
+    monkeypatch.setattr(proposer, "candidates", lambda parents: [sure, doubtful])
+    slow = lambda configs: np.full(len(configs), 0.99 * BUDGET_MS)  # noqa: E731
+    assert proposer.next(records, slow) == doubtful
