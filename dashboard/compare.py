@@ -69,16 +69,19 @@ def figures(columns: Sequence[Column], resolution: int, classes: int, unit: str)
 def choices(columns: Sequence[Column]) -> list[Row]:
     """Every choice of the architecture, those that differ first; a kernel that attention ignores is a dash."""
     rows = []
-    for stage in range(4):
+    stages = max(column.config.stages for column in columns)
+    for stage in range(stages):
         for name, label in _STAGES:
-            values = tuple("–" if name == "mixer_kernels" and column.config.mixers[stage] == "attention"
+            values = tuple("–" if stage >= column.config.stages or (
+                name == "mixer_kernels" and column.config.mixers[stage] == "attention")
                            else _show(getattr(column.config, name)[stage]) for column in columns)
             rows.append(Row(f"stage {stage + 1}: {label}", values))
-        cpe = [f"{c.config.cpe_kernel}×{c.config.cpe_kernel}" if c.config.has_cpe[stage] else "none" for c in columns]
+        cpe = ["none" if stage >= c.config.stages or not c.config.has_cpe[stage] else
+               f"{c.config.cpe_kernel}×{c.config.cpe_kernel}" for c in columns]
         rows.append(Row(f"stage {stage + 1}: positional encoding", tuple(cpe)))
-    for index in range(3):
-        rows.append(Row(f"patch embedding before stage {index + 2}: kernel",
-                        tuple(str(column.config.patch_kernels[index]) for column in columns)))
+    for index in range(stages - 1):
+        rows.append(Row(f"patch embedding before stage {index + 2}: kernel", tuple(
+            str(c.config.patch_kernels[index]) if index < c.config.stages - 1 else "–" for c in columns)))
     rows += [Row(label, tuple(_show(getattr(column.config, name)) for column in columns)) for name, label in _OTHER]
     return sorted(rows, key=lambda row: not row.differs)
 

@@ -10,7 +10,8 @@ from fastvit.config import FastViTConfig
 from space import SearchSpace
 
 FIELDS = {"mixers": "mixer", "depths": "blocks", "widths": "channels", "mlp_ratios": "FFN ratio",
-          "mixer_kernels": "mixer kernel", "ffn_kernels": "FFN kernel", "patch_kernels": "patch kernel"}
+          "mixer_kernels": "mixer kernel", "ffn_kernels": "FFN kernel", "patch_kernels": "patch kernel",
+          "patch_se": "patch SE"}
 
 
 @dataclass(frozen=True)

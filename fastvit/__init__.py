@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastvit.config import FastViTConfig
-from fastvit.presets import ABLATIONS, PRESETS
+from fastvit.presets import ABLATIONS, PRESETS, SUCCESSORS
 
 if TYPE_CHECKING:
     from fastvit.fuse import reparameterize
     from fastvit.model import FastViT
 
-__all__ = ["ABLATIONS", "PRESETS", "FastViT", "FastViTConfig", "reparameterize"]
+__all__ = ["ABLATIONS", "PRESETS", "SUCCESSORS", "FastViT", "FastViTConfig", "reparameterize"]
 
 
 def __getattr__(name: str) -> Any:

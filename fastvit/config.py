@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 STAGES = 4
+STAGE_COUNTS = (4, 5)  # MobileCLIP2's MCi3 and MCi4 have a fifth
 MIXERS = ("repmixer", "attention", "pool", "convmixer")
 STEM_STRIDES = (1, 2, 4)
 # Attention mixes globally and has no kernel. One network must have one key, so the entry is fixed.
@@ -22,7 +23,16 @@ UNUSED_KERNEL = 3
 SMALL_KERNEL = 3  # the parallel branch of the large-kernel convolution, and the stem's and head's kernel
 SE_RATIO = 1 / 16  # squeeze-and-excitation of the head (MobileOne, section 3.1)
 
-_TRAINING_ONLY = {"branches", "layer_scale_init", "drop_path"}
+ATTENTION_NORMS = ("batch", "layer")
+
+_TRAINING_ONLY = {"branches", "layer_scale_init", "drop_path", "stem_scale"}
+# Came with Apple's successors. As published in 2023 they are left out of dictionaries, JSON and keys.
+_SUCCESSORS = ("patch_se", "patch_act", "attention_norm", "stem_scale")
+
+
+def patch_se_width(channels: int) -> int:
+    """Hidden channels of the SE in a patch embedding: a quarter, as a multiple of 8."""
+    return max(8, int(channels / 4 + 4) // 8 * 8)
 
 
 def _entries(name: str, value: Any, count: int) -> tuple[Any, ...]:
@@ -54,8 +64,8 @@ def _number(name: str, value: Any, low: float, high: float, *, open_low: bool = 
 
 @dataclass(frozen=True)
 class FastViTConfig:
-    """One FastViT. Sequences hold one entry a stage; `patch_kernels` one for each of the three
-    patch embeddings between stages.
+    """One FastViT. Sequences hold one entry a stage (four, or five); `patch_kernels` and `patch_se` one for each
+    patch embedding between stages. The defaults repeat for a fifth stage.
 
     Two configurations are equal, and share a `key()`, when their deployed (fused) networks have the
     same architecture: `branches`, `layer_scale_init` and `drop_path` only shape training and are
@@ -78,6 +88,12 @@ class FastViTConfig:
     head_dim: int = 32
     # 4 as published; 2 and 1 keep the grids of small images meaningful.
     stem_stride: int = 4
+    # Apple's successors (MobileCLIP's MCi): SE and GELU behind the large kernel of a patch embedding, LayerNorm
+    # instead of BatchNorm before attention, a stem without 1x1 branches.
+    patch_se: tuple[bool, ...] = (False, False, False)
+    patch_act: bool = False
+    attention_norm: str = "batch"
+    stem_scale: bool = field(default=True, compare=False)
     # The over-parameterization factor: k x k branches in each MobileOne block while training.
     # 0 is the lean form, plain convolution + BatchNorm everywhere.
     branches: int = field(default=1, compare=False)
@@ -86,23 +102,30 @@ class FastViTConfig:
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (frozen dataclass)
-        put("depths", _integers("depths", self.depths, STAGES, at_least=1))
-        put("widths", _integers("widths", self.widths, STAGES, at_least=1))
-        ratios = _entries("mlp_ratios", self.mlp_ratios, STAGES)
+        stages = len(self.depths) if isinstance(self.depths, Sequence) else STAGES
+        if stages not in STAGE_COUNTS:
+            raise ValueError(f"depths = {self.depths!r}: expected 4 entries (or 5), got {stages}")
+        if stages != STAGES:
+            for name in ("mixer_kernels", "ffn_kernels", "patch_kernels", "patch_se"):
+                if tuple(getattr(self, name)) == getattr(FastViTConfig, name):
+                    put(name, getattr(FastViTConfig, name) + getattr(FastViTConfig, name)[:1])
+        put("depths", _integers("depths", self.depths, stages, at_least=1))
+        put("widths", _integers("widths", self.widths, stages, at_least=1))
+        ratios = _entries("mlp_ratios", self.mlp_ratios, stages)
         put("mlp_ratios", tuple(_number("mlp_ratios", r, 0, 64, open_low=True) for r in ratios))
-        mixers = _entries("mixers", self.mixers, STAGES)
+        mixers = _entries("mixers", self.mixers, stages)
         for mixer in mixers:
             if mixer not in MIXERS:
                 raise ValueError(f"mixers = {mixers!r}: {mixer!r} must be one of {', '.join(MIXERS)}")
         put("mixers", mixers)
-        kernels = _integers("mixer_kernels", self.mixer_kernels, STAGES, at_least=3, odd=True)
+        kernels = _integers("mixer_kernels", self.mixer_kernels, stages, at_least=3, odd=True)
         put("mixer_kernels", tuple(UNUSED_KERNEL if m == "attention" else k
                                    for m, k in zip(mixers, kernels, strict=True)))
-        put("ffn_kernels", _integers("ffn_kernels", self.ffn_kernels, STAGES, at_least=3, odd=True))
-        put("patch_kernels", _integers("patch_kernels", self.patch_kernels, STAGES - 1, at_least=3, odd=True))
+        put("ffn_kernels", _integers("ffn_kernels", self.ffn_kernels, stages, at_least=3, odd=True))
+        put("patch_kernels", _integers("patch_kernels", self.patch_kernels, stages - 1, at_least=3, odd=True))
         if self.cpe is None:
             put("cpe", tuple(mixer == "attention" for mixer in mixers))
-        cpe = _entries("cpe", self.cpe, STAGES)
+        cpe = _entries("cpe", self.cpe, stages)
         if not all(isinstance(entry, bool) for entry in cpe):
             raise ValueError(f"cpe = {cpe!r}: every entry must be true or false")
         put("cpe", cpe)
@@ -121,6 +144,15 @@ class FastViTConfig:
             put("head_dim", 32)  # unused: one network, one key
         if self.stem_stride not in STEM_STRIDES:
             raise ValueError(f"stem_stride = {self.stem_stride!r}: must be one of {STEM_STRIDES}")
+        put("patch_se", _entries("patch_se", self.patch_se, stages - 1))
+        for name, flags in (("patch_se", self.patch_se), ("patch_act", (self.patch_act,)),
+                            ("stem_scale", (self.stem_scale,))):
+            if not all(isinstance(flag, bool) for flag in flags):
+                raise ValueError(f"{name} = {getattr(self, name)!r}: must be true or false")
+        if self.attention_norm not in ATTENTION_NORMS:
+            raise ValueError(f"attention_norm = {self.attention_norm!r}: must be one of {', '.join(ATTENTION_NORMS)}")
+        if "attention" not in mixers:
+            put("attention_norm", "batch")  # unused: one network, one key
         _integers("branches", [self.branches], 1, at_least=0)
         put("layer_scale_init", _number("layer_scale_init", self.layer_scale_init, 0, 10, open_low=True))
         put("drop_path", _number("drop_path", self.drop_path, 0, 0.99))
@@ -130,6 +162,11 @@ class FastViTConfig:
         """`cpe`, which is never None once validated."""
         assert self.cpe is not None
         return self.cpe
+
+    @property
+    def stages(self) -> int:
+        """How many stages there are: four as published, five in MCi3 and MCi4."""
+        return len(self.depths)
 
     @property
     def hidden_widths(self) -> tuple[int, ...]:
@@ -150,7 +187,7 @@ class FastViTConfig:
     @property
     def strides(self) -> tuple[int, ...]:
         """Total stride of each stage's feature map, in input pixels."""
-        return tuple(self.stem_stride * 2**stage for stage in range(STAGES))
+        return tuple(self.stem_stride * 2**stage for stage in range(self.stages))
 
     def replace(self, **changes: Any) -> FastViTConfig:
         """A copy with some fields changed. CPE follows the mixers unless it is given."""
@@ -159,8 +196,26 @@ class FastViTConfig:
             changes.setdefault("cpe", None)
         return dataclasses.replace(self, **changes)
 
+    def in_four_stages(self) -> FastViTConfig:
+        """The network as models that know four stages can take it: a fifth counts with the fourth. Else itself."""
+        if self.stages == STAGES:
+            return self
+        *_, fourth, fifth = range(self.stages)
+        merged: dict[str, Any] = {name: (*getattr(self, name)[:fourth], getattr(self, name)[fifth]) for name in (
+            "widths", "mixers", "mixer_kernels", "ffn_kernels", "cpe")}
+        merged |= {name: (*getattr(self, name)[:fourth - 1], getattr(self, name)[fourth]) for name in (
+            "patch_kernels", "patch_se")}
+        ratio = (self.mlp_ratios[fourth] + self.mlp_ratios[fifth]) / 2
+        return self.replace(depths=(*self.depths[:fourth], self.depths[fourth] + self.depths[fifth]),
+                            mlp_ratios=(*self.mlp_ratios[:fourth], ratio), **merged)
+
     def to_dict(self) -> dict[str, Any]:
-        return {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in _field_names()}
+        values = {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in _field_names()}
+        for name in _SUCCESSORS:
+            default = getattr(FastViTConfig, name)
+            if values[name] == default or (name == "patch_se" and not any(values[name])):
+                del values[name]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FastViTConfig:
@@ -210,13 +265,19 @@ class FastViTConfig:
                  f"ratio {short(self.mlp_ratios)}",
                  "mixers " + "".join({"repmixer": "R", "attention": "A", "pool": "P", "convmixer": "C"}[m]
                                      for m in self.mixers)]
-        for label, values, usual in (("mixer kernel", self.mixer_kernels, (3, 3, 3, 3)),
-                                     ("FFN kernel", self.ffn_kernels, (7, 7, 7, 7)),
-                                     ("patch kernel", self.patch_kernels, (7, 7, 7))):
+        for label, values, usual in (("mixer kernel", self.mixer_kernels, (3,) * self.stages),
+                                     ("FFN kernel", self.ffn_kernels, (7,) * self.stages),
+                                     ("patch kernel", self.patch_kernels, (7,) * (self.stages - 1))):
             if values != usual:
                 words.append(f"{label} {short(values)}")
         if self.stem_stride != 4:
             words.append(f"stem stride {self.stem_stride}")
+        if any(self.patch_se):
+            words.append("SE before stage " + ", ".join(str(i + 2) for i, se in enumerate(self.patch_se) if se))
+        if self.patch_act:
+            words.append("GELU in patch embeddings")
+        if self.attention_norm != "batch":
+            words.append("LayerNorm before attention")
         return ", ".join(words)
 
 

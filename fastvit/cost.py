@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fastvit.config import SE_RATIO, SMALL_KERNEL, STAGES, FastViTConfig
+from fastvit.config import SE_RATIO, SMALL_KERNEL, FastViTConfig, patch_se_width
 
 HEAD_EXPANSION = 2  # the head's depthwise convolution makes 2 * C4 channels
 
 
 @dataclass(frozen=True)
 class BlockCost:
-    """One part of the network; `stage` is 1 to 4, 0 for the stem and 5 for the head."""
+    """One part of the network; `stage` counts from 1; 0 is the stem, the one after the last the head."""
 
     name: str
     stage: int
@@ -58,16 +58,21 @@ class _Count:
         if self.train:
             self.bn(c_out)
 
-    def mobileone(self, c_in: int, c_out: int, kernel: int, pixels: int, *, groups: int = 1, stride: int = 1) -> None:
+    def mobileone(self, c_in: int, c_out: int, kernel: int, pixels: int, *, groups: int = 1, stride: int = 1,
+                  scale: bool = True) -> None:
         self.conv_bn(c_in, c_out, kernel, pixels, groups=groups)
         if not self.train or self.branches == 0:
             return
         for _ in range(self.branches - 1):
             self.conv_bn(c_in, c_out, kernel, pixels, groups=groups)
-        if kernel > 1:
+        if kernel > 1 and scale:
             self.conv_bn(c_in, c_out, 1, pixels, groups=groups)
         if c_in == c_out and stride == 1:
             self.bn(c_out)
+
+    def squeeze_excite(self, channels: int, hidden: int) -> None:
+        self.conv(channels, hidden, 1, 1)
+        self.conv(hidden, channels, 1, 1)
 
     def scale(self, channels: int) -> None:
         if self.train:
@@ -92,31 +97,33 @@ def cost(config: FastViTConfig, resolution: int | tuple[int, int] = 256, num_cla
         raise ValueError(f"form = {form!r}: must be fused or train")
     height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
     # Configurations that differ in branches alone are equal, so these are named.
-    return _cost(config, config.branches if form == "train" else None, height, width, num_classes, in_channels)
+    train = (config.branches, config.stem_scale) if form == "train" else None
+    return _cost(config, train, height, width, num_classes, in_channels)
 
 
 @lru_cache(maxsize=8192)  # a search asks for the same few hundred before every trial
-def _cost(config: FastViTConfig, branches: int | None, height: int, width: int, num_classes: int,
+def _cost(config: FastViTConfig, train: tuple[int, bool] | None, height: int, width: int, num_classes: int,
           in_channels: int) -> Cost:
-    """`branches` None: the fused form."""
+    """`train`: branches and whether the stem has 1x1 ones; None for the fused form."""
     blocks = []
+    branches, stem_scale = train or (0, False)
 
     def count() -> _Count:
-        return _Count(branches is not None, branches or 0)
+        return _Count(train is not None, branches)
 
     c = config.widths[0]
     stem = count()
     first, second = {4: (2, 2), 2: (2, 1), 1: (1, 1)}[config.stem_stride]
     if first == 2:
         height, width = _half(height), _half(width)
-    stem.mobileone(in_channels, c, SMALL_KERNEL, height * width, stride=first)
+    stem.mobileone(in_channels, c, SMALL_KERNEL, height * width, stride=first, scale=stem_scale)
     if second == 2:
         height, width = _half(height), _half(width)
-    stem.mobileone(c, c, SMALL_KERNEL, height * width, groups=c, stride=second)
+    stem.mobileone(c, c, SMALL_KERNEL, height * width, groups=c, stride=second, scale=stem_scale)
     stem.mobileone(c, c, 1, height * width)
     blocks.append(stem.block("stem", 0))
 
-    for stage in range(STAGES):
+    for stage in range(config.stages):
         c = config.widths[stage]
         if stage:
             c_in, c_mid = config.widths[stage - 1], config.patch_widths[stage - 1]
@@ -124,8 +131,10 @@ def _cost(config: FastViTConfig, branches: int | None, height: int, width: int, 
             height, width = _half(height), _half(width)
             patch = count()
             patch.conv_bn(c_in, c_mid, kernel, height * width, groups=c_in)
-            if patch.train and config.branches and kernel > SMALL_KERNEL:
+            if patch.train and branches and kernel > SMALL_KERNEL:
                 patch.conv_bn(c_in, c_mid, SMALL_KERNEL, height * width, groups=c_in)
+            if config.patch_se[stage - 1]:
+                patch.squeeze_excite(c_mid, patch_se_width(c_mid))
             patch.mobileone(c_mid, c, 1, height * width)
             blocks.append(patch.block("patch embedding", stage + 1))
         pixels = height * width
@@ -139,11 +148,10 @@ def _cost(config: FastViTConfig, branches: int | None, height: int, width: int, 
     head, features = count(), c * HEAD_EXPANSION
     head.mobileone(c, features, SMALL_KERNEL, height * width, groups=c)
     squeezed = max(1, int(features * SE_RATIO))
-    head.conv(features, squeezed, 1, 1)
-    head.conv(squeezed, features, 1, 1)
+    head.squeeze_excite(features, squeezed)
     if num_classes:
         head.conv(features, num_classes, 1, 1)
-    blocks.append(head.block("head", STAGES + 1))
+    blocks.append(head.block("head", config.stages + 1))
     return Cost(sum(b.params_m for b in blocks), sum(b.gmacs for b in blocks),
                 sum(b.activations_m for b in blocks), tuple(blocks))
 
@@ -152,7 +160,7 @@ def _block(n: _Count, config: FastViTConfig, stage: int, pixels: int) -> _Count:
     c, mixer, kernel = config.widths[stage], config.mixers[stage], config.mixer_kernels[stage]
     if mixer == "repmixer":
         n.mobileone(c, c, kernel, pixels, groups=c)
-        if n.train and config.branches:
+        if n.train and n.branches:
             n.bn(c)
         n.scale(c)
     elif mixer == "attention":

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fastvit.config import SE_RATIO, STAGES, FastViTConfig
+from fastvit.config import SE_RATIO, FastViTConfig, patch_se_width
 from fastvit.model import HEAD_EXPANSION, FastViT
 
 State = Mapping[str, Tensor]
@@ -39,9 +39,11 @@ class _Slicer:
     def __init__(self, state: State, large: FastViTConfig, small: FastViTConfig) -> None:
         self.state = _with_identity_inside(state, large)
         self.large, self.small = large, small
-        self.blocks = [_block_map(s, b) for s, b in zip(small.depths, large.depths, strict=True)]
-        self.channels = [_strongest(self._use(stage), small.widths[stage]) for stage in range(STAGES)]
-        self.mid = [self._mid(stage) for stage in range(1, STAGES)]
+        # With another number of stages the shared ones are inherited; what follows the last one starts fresh.
+        self.stages, self.alike = min(large.stages, small.stages), large.stages == small.stages
+        self.blocks = [_block_map(s, b) for s, b in zip(small.depths, large.depths, strict=False)]
+        self.channels = [_strongest(self._use(stage), small.widths[stage]) for stage in range(self.stages)]
+        self.mid = [self._mid(stage) for stage in range(1, self.stages)]
         new, old = self.channels[-1]
         step = torch.arange(HEAD_EXPANSION)
         self.expanded = tuple((p[:, None] * HEAD_EXPANSION + step).flatten() for p in (new, old))
@@ -85,6 +87,8 @@ class _Slicer:
         if parts[0] == "stem":
             inner = parts[1] == "2" and key.endswith("conv.weight")
             return key, [self.channels[0], self.channels[0] if inner else None]
+        if parts[0] in ("head", "expand") and not self.alike:
+            return None
         if parts[0] == "head":
             return key, [None, self.expanded]  # type: ignore[list-item]
         if parts[0] == "expand":
@@ -93,7 +97,11 @@ class _Slicer:
             pairs = [self.squeezed, self.expanded] if parts[2] == "reduce" else [self.expanded, self.squeezed]
             return key, pairs  # type: ignore[return-value]
         stage = int(parts[1])
+        if stage >= self.stages:
+            return None
         if parts[2] == "downsample":
+            if parts[4] == "se":
+                return self._patch_gate(stage, key)
             if parts[3] == "0":
                 return key, [self.mid[stage - 1], None]
             inner = key.endswith("conv.weight")
@@ -105,6 +113,15 @@ class _Slicer:
             return None
         block = f"stages.{stage}.blocks.{old}"
         return self._in_block(stage, block, ".".join(parts[4:]))
+
+    def _patch_gate(self, stage: int, key: str) -> tuple[str, list[Pairs | None]] | None:
+        """The SE of a patch embedding, where both networks have one."""
+        reduce = self.state.get(f"stages.{stage}.downsample.0.se.reduce.weight")
+        if reduce is None:
+            return None
+        mid = self.mid[stage - 1]
+        squeezed = _strongest(reduce.flatten(1).norm(dim=1), patch_se_width(self.small.patch_widths[stage - 1]))
+        return key, [squeezed, mid] if ".reduce." in key else [mid, squeezed]
 
     def _in_block(self, stage: int, block: str, rest: str) -> tuple[str, list[Pairs | None]] | None:
         channels, name = self.channels[stage], f"{block}.{rest}"
@@ -138,7 +155,7 @@ def _with_identity_inside(state: State, config: FastViTConfig) -> dict[str, Tens
     keeps the scale.
     """
     state = dict(state)
-    for stage in range(1, STAGES):
+    for stage in range(1, config.stages):
         at = f"stages.{stage}.downsample.1."
         if f"{at}identity.weight" not in state or f"{at}convs.1.conv.weight" in state:
             continue

@@ -16,7 +16,7 @@ from fastvit.blocks import (
     PoolMixer,
     RepMixer,
 )
-from fastvit.config import SMALL_KERNEL, STAGES, FastViTConfig
+from fastvit.config import SMALL_KERNEL, FastViTConfig
 
 HEAD_EXPANSION = 2  # the head's depthwise convolution makes 2 * C4 channels
 
@@ -27,7 +27,8 @@ def _mixer(config: FastViTConfig, stage: int, drop_path: float) -> nn.Module:
     if kind == "repmixer":
         return RepMixer(width, kernel, branches=config.branches, layer_scale=scale)
     if kind == "attention":
-        return AttentionMixer(width, config.head_dim, layer_scale=scale, drop_path=drop_path)
+        return AttentionMixer(width, config.head_dim, layer_scale=scale, drop_path=drop_path,
+                              norm=config.attention_norm)
     if kind == "pool":
         return PoolMixer(width, kernel, layer_scale=scale)
     return ConvMixer(width, kernel)
@@ -57,18 +58,20 @@ class FastViT(nn.Module):
         widths, branches = config.widths, config.branches
         first, second = {4: (2, 2), 2: (2, 1), 1: (1, 1)}[config.stem_stride]
         self.stem = nn.Sequential(
-            MobileOne(in_channels, widths[0], SMALL_KERNEL, stride=first, branches=branches),
-            MobileOne(widths[0], widths[0], SMALL_KERNEL, stride=second, groups=widths[0], branches=branches),
+            MobileOne(in_channels, widths[0], SMALL_KERNEL, stride=first, branches=branches, scale=config.stem_scale),
+            MobileOne(widths[0], widths[0], SMALL_KERNEL, stride=second, groups=widths[0], branches=branches,
+                      scale=config.stem_scale),
             MobileOne(widths[0], widths[0], 1, branches=branches))
         total = sum(config.depths)
         rates = torch.linspace(0, config.drop_path, total, device="cpu").tolist() if total > 1 else [0.0]
         self.stages = nn.ModuleList()
-        for stage in range(STAGES):
+        for stage in range(config.stages):
             layers = nn.Sequential()
             if stage:
                 layers.add_module("downsample", PatchEmbed(
                     widths[stage - 1], config.patch_widths[stage - 1], widths[stage],
-                    config.patch_kernels[stage - 1], branches=branches))
+                    config.patch_kernels[stage - 1], branches=branches, se=config.patch_se[stage - 1],
+                    act=config.patch_act))
             if config.has_cpe[stage]:
                 layers.add_module("cpe", ConditionalPositionalEncoding(widths[stage], config.cpe_kernel))
             start = sum(config.depths[:stage])
@@ -85,7 +88,7 @@ class FastViT(nn.Module):
         self.apply(_init)
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> the maps (B, widths[i], H / strides[i], W / strides[i]) of the four stages,
+        """(B, 3, H, W) -> the maps (B, widths[i], H / strides[i], W / strides[i]) of the stages,
         finest first, each after its stage's last block. Sides that the stride does not divide round up."""
         maps = []
         x = self.stem(x)

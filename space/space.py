@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvit.config import MIXERS, STAGES, UNUSED_KERNEL, FastViTConfig
+from fastvit.config import MIXERS, STAGE_COUNTS, STAGES, UNUSED_KERNEL, FastViTConfig
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 Choices = tuple[Any, ...]
 
-# Field of the configuration -> (name of its parameters, entries). The order is the order of suggestion.
-_FIELDS = {"mixers": ("mixer", STAGES), "depths": ("depth", STAGES), "widths": ("width", STAGES),
-           "mlp_ratios": ("ratio", STAGES), "mixer_kernels": ("mixer_kernel", STAGES),
-           "ffn_kernels": ("ffn_kernel", STAGES), "patch_kernels": ("patch_kernel", STAGES - 1)}
-_FIXED = ("head_dim", "stem_stride", "cpe_kernel", "branches", "layer_scale_init", "drop_path")
+# Field of the configuration -> name of its parameters. The order is the order of suggestion.
+_FIELDS = {"mixers": "mixer", "depths": "depth", "widths": "width", "mlp_ratios": "ratio",
+           "mixer_kernels": "mixer_kernel", "ffn_kernels": "ffn_kernel", "patch_kernels": "patch_kernel",
+           "patch_se": "patch_se"}
+_BETWEEN = ("patch_kernels", "patch_se")  # one entry for each patch embedding, not for each stage
+_FIXED = ("head_dim", "stem_stride", "cpe_kernel", "branches", "layer_scale_init", "drop_path", "patch_act",
+          "attention_norm", "stem_scale")
 _SHIPPED = Path(__file__).parent
 _KEPT = 10_000  # encodings that are not worked out twice
 
@@ -101,16 +103,21 @@ class SearchSpace:
             raise ValueError(f"{missing[0]} is missing")
         if not isinstance(fixed, dict) or (unknown := sorted(set(fixed) - set(_FIXED))):
             raise ValueError(f"[fixed] may hold {', '.join(_FIXED)}; got {fixed!r}")
-        defaults = {"mixer_kernels": [3], "ffn_kernels": [7], "patch_kernels": [7]}
-        choices = {key: _parse(key, values.get(key, defaults.get(key)), count)
-                   for key, (_, count) in _FIELDS.items()}
+        defaults = {"mixer_kernels": [3], "ffn_kernels": [7], "patch_kernels": [7], "patch_se": [False]}
+        # Five stages where a line says so with five entries.
+        stages = next((len(value) for key, value in values.items() if key not in _BETWEEN and isinstance(value, list)
+                       and value and isinstance(value[0], (list, dict))), STAGES)
+        if stages not in STAGE_COUNTS:
+            raise ValueError(f"expected entries for {' or '.join(map(str, STAGE_COUNTS))} stages, got {stages}")
+        choices = {key: _parse(key, values.get(key, defaults.get(key)), stages - (key in _BETWEEN))
+                   for key in _FIELDS}
         space = cls(name=name, choices=choices, fixed=fixed, source=text)
         space._check()
         return space
 
     def _check(self) -> None:
         """Every value is tried in a configuration once, so that its ValueError appears now and not in a search."""
-        for stage in range(STAGES):
+        for stage in range(self.stages):
             for mixer in self.choices["mixers"][stage]:
                 if mixer not in MIXERS:
                     raise ValueError(f"mixers: {mixer!r} must be one of {', '.join(MIXERS)}")
@@ -131,6 +138,10 @@ class SearchSpace:
             self._walk(choose)
 
     @property
+    def stages(self) -> int:
+        return len(self.choices["depths"])
+
+    @property
     def _head_dim(self) -> int:
         return int(self.fixed.get("head_dim", 32))
 
@@ -143,9 +154,9 @@ class SearchSpace:
 
     def _dimensions(self, mixers: Sequence[str]) -> Iterator[Dimension]:
         """The parameters that exist once the mixers are chosen, those with one choice included."""
-        for key, (parameter, count) in _FIELDS.items():
-            for index in range(count):
-                name, choices = f"{parameter}{index + 1}", self.choices[key][index]
+        for key, parameter in _FIELDS.items():
+            for index, choices in enumerate(self.choices[key]):
+                name = f"{parameter}{index + 1}"
                 if key == "mixers" or (key == "mixer_kernels" and mixers[index] == "attention"):
                     continue
                 if key == "widths":
@@ -157,8 +168,8 @@ class SearchSpace:
                 yield Dimension(name, key, index, choices)
 
     def _walk(self, choose: Choose) -> FastViTConfig:
-        mixers = [choose(self._mixer_dimension(stage)) for stage in range(STAGES)]
-        values: dict[str, list[Any]] = {key: [UNUSED_KERNEL] * count for key, (_, count) in _FIELDS.items()}
+        mixers = [choose(self._mixer_dimension(stage)) for stage in range(self.stages)]
+        values: dict[str, list[Any]] = {key: [UNUSED_KERNEL] * len(entries) for key, entries in self.choices.items()}
         values["mixers"] = mixers
         known = self._by_mixers.get(tuple(mixers))
         if known is None:
@@ -179,7 +190,7 @@ class SearchSpace:
     @cached_property
     def dimensions(self) -> tuple[Dimension, ...]:
         """Every parameter with more than one choice that `suggest` may ask for."""
-        found = [self._mixer_dimension(stage) for stage in range(STAGES)]
+        found = [self._mixer_dimension(stage) for stage in range(self.stages)]
         for mixers in itertools.product(*self.choices["mixers"]):
             found += self._dimensions(mixers)
         unique = {dimension.name: dimension for dimension in found}
@@ -213,6 +224,9 @@ class SearchSpace:
 
     def _encode(self, config: FastViTConfig) -> dict[str, Any]:
         params: dict[str, Any] = {}
+        if config.stages != self.stages:
+            raise ValueError(f"the configuration has {config.stages} stages, those of the space {self.name!r} have "
+                             f"{self.stages}")
 
         def record(dimension: Dimension) -> Any:
             entries = getattr(config, dimension.field)
@@ -227,7 +241,7 @@ class SearchSpace:
 
         rebuilt = self._walk(record)
         if rebuilt != config:
-            differing = [k for k, v in rebuilt.to_dict().items() if v != config.to_dict()[k] and k in (*_FIXED, "cpe")]
+            differing = [k for k in (*_FIXED, "cpe") if getattr(rebuilt, k) != getattr(config, k)]
             raise ValueError(f"{', '.join(differing)} of the configuration differ from what the space "
                              f"{self.name!r} fixes")
         return params
@@ -269,13 +283,13 @@ class SearchSpace:
     def size(self) -> int:
         """The number of configurations."""
         stages = 1
-        for stage in range(STAGES):
+        for stage in range(self.stages):
             shared = math.prod(len(self.choices[key][stage]) for key in ("depths", "mlp_ratios", "ffn_kernels"))
             stages *= shared * sum(
                 len(self._widths(stage, mixer))
                 * (1 if mixer == "attention" else len(self.choices["mixer_kernels"][stage]))
                 for mixer in self.choices["mixers"][stage])
-        return stages * math.prod(len(choices) for choices in self.choices["patch_kernels"])
+        return stages * math.prod(len(choices) for key in _BETWEEN for choices in self.choices[key])
 
     def neighbours(self, config: FastViTConfig) -> list[FastViTConfig]:
         """Every configuration one step away in one dimension: the next choice up or down, or another mixer.
@@ -315,17 +329,16 @@ class SearchSpace:
     def feature_names(self) -> tuple[str, ...]:
         """What `features` holds, in order: one name for each dimension that varies."""
         names = []
-        for key, (parameter, count) in _FIELDS.items():
-            names += [f"{parameter}{i + 1}" for i in range(count) if len(self.choices[key][i]) > 1]
+        for key, parameter in _FIELDS.items():
+            names += [f"{parameter}{i + 1}" for i, choices in enumerate(self.choices[key]) if len(choices) > 1]
         return tuple(names)
 
     def features(self, config: FastViTConfig) -> np.ndarray:
         """`config` as a vector for surrogates (len(feature_names),): depths and widths as logarithms,
         mixers as their position among the choices, the rest as it is."""
         row = []
-        for key, (_, count) in _FIELDS.items():
-            for index in range(count):
-                choices = self.choices[key][index]
+        for key in _FIELDS:
+            for index, choices in enumerate(self.choices[key]):
                 if len(choices) < 2:
                     continue
                 value = getattr(config, key)[index]
@@ -341,7 +354,7 @@ class SearchSpace:
 def _suggest(trial: BaseTrial, name: str, choices: Choices) -> Any:
     if len(choices) == 1:
         return choices[0]
-    if all(isinstance(choice, int) for choice in choices):
+    if all(isinstance(choice, int) and not isinstance(choice, bool) for choice in choices):
         steps = {high - low for low, high in itertools.pairwise(choices)}
         if len(steps) == 1:  # an ordered range, which samplers can learn along
             return trial.suggest_int(name, choices[0], choices[-1], step=steps.pop())
@@ -371,7 +384,11 @@ def _parse_entry(key: str, entry: Any) -> Choices:
         raise ValueError(f"{key}: {entry!r} must be a list of choices or {{ low, high, step }}")
     if len(set(map(str, entry))) != len(entry) or len(set(entry)) != len(entry):
         raise ValueError(f"{key}: {entry!r} holds a choice twice")
-    if key != "mixers":
+    if key == "patch_se":
+        if not all(isinstance(v, bool) for v in entry):
+            raise ValueError(f"{key}: {entry!r} must hold true, false or both")
+        entry = sorted(entry)
+    elif key != "mixers":
         if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in entry):
             raise ValueError(f"{key}: {entry!r} must hold numbers")
         entry = sorted(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,8 @@ def confirmed_words(record: Trial) -> str:
 
 def stage_shares(cost: Cost) -> list[dict[str, Any]]:
     """Cost by stage in percent: rows of part, params_m, gmacs, activations_m."""
-    names = ("stem", "stage 1", "stage 2", "stage 3", "stage 4", "head")
+    last = max(part.stage for part in cost.blocks)
+    names = ("stem", *(f"stage {stage}" for stage in range(1, last)), "head")
     sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for part in cost.blocks:
         for index, value in enumerate((part.params_m, part.gmacs, part.activations_m)):
@@ -121,7 +123,7 @@ def shares_figure(cost: Cost) -> go.Figure:
     totals = {"parameters": ("params_m", cost.params_m), "GMACs": ("gmacs", cost.gmacs),
               "activations": ("activations_m", cost.activations_m)}
     figure = go.Figure()
-    for row, colour in zip(rows, STAGES, strict=True):
+    for row, colour in zip(rows, itertools.cycle(STAGES), strict=False):
         share = [100 * row[key] / total for key, total in totals.values()]
         figure.add_bar(y=list(totals), x=share, name=row["part"], orientation="h", marker={"color": colour},
                        text=[f"{row['part']}<br>{value:.0f} %" if value >= 9 else "" for value in share],

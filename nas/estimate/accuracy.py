@@ -92,11 +92,12 @@ def features(configs: Sequence[FastViTConfig]) -> np.ndarray:
 
 @lru_cache(maxsize=20_000)
 def _features(config: FastViTConfig) -> tuple[float, ...]:
+    whole, config = config, config.in_four_stages()
     attention = sum(mixer == "attention" for mixer in config.mixers[2:]) / 2
     kernels = float(np.mean([*config.ffn_kernels, *config.patch_kernels]))
     beside = [float(np.mean(np.log(np.divide(own, _BESIDE[name])))) for name, own in (
         ("widths", config.widths), ("depths", config.depths), ("mlp_ratios", config.mlp_ratios))]
-    return *size_features(config).tolist(), *beside, attention, (kernels - 5) / 4
+    return *size_features(whole).tolist(), *beside, attention, (kernels - 5) / 4
 
 
 @lru_cache(maxsize=20_000)

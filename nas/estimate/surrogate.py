@@ -34,6 +34,7 @@ PARENT_SHARE = 0.1  # of the variance between configurations: what another paren
 def encode(config: FastViTConfig) -> np.ndarray:
     """Every choice of the architecture as a number of order 1: (35,), whatever space it came from. RepMixer is the
     origin; every other mixer has a number of its own in each stage."""
+    config = config.in_four_stages()
     logs = [math.log2(d) / 2 for d in config.depths] + [math.log2(w / 64) / 2 for w in config.widths]
     kernels = [(k - 5) / 4 for k in (*config.mixer_kernels, *config.ffn_kernels, *config.patch_kernels)]
     return np.array(logs + [(r - 2.5) / 2 for r in config.mlp_ratios]

@@ -11,6 +11,8 @@ from fastvit.config import FastViTConfig
 
 def choices(configs: Sequence[FastViTConfig]) -> np.ndarray:
     """Configurations as points (N, 36) in which a typical step between two of them is about 1 in each dimension."""
+    configs = [config.in_four_stages() for config in configs]
+
     def column(name: str) -> np.ndarray:
         return np.array([getattr(config, name) for config in configs], float)
 

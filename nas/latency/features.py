@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastvit.config import SE_RATIO, SMALL_KERNEL, STAGES, FastViTConfig
+from fastvit.config import SE_RATIO, SMALL_KERNEL, FastViTConfig
 from fastvit.cost import HEAD_EXPANSION
 
 # Vector units of CPUs hold 4, 8 or 16 floats; a channel count that fills them unevenly falls back to slower code.
@@ -41,7 +41,26 @@ def _column(configs: Sequence[FastViTConfig], name: str) -> np.ndarray:
 
 def features(configs: Sequence[FastViTConfig], resolution: int | tuple[int, int] = 256,
              num_classes: int = 1000) -> Features:
-    """Millions of multiply-accumulates, of elements and of weights, and counts of operators, by kind and stage."""
+    """Millions of multiply-accumulates, of elements and of weights, and counts of operators, by kind and stage.
+
+    Networks of four and of five stages may stand side by side: where one lacks a stage, its columns are zero.
+    """
+    counts = np.array([config.stages for config in configs], int)
+    whole: dict[tuple[str, int], np.ndarray] = {}
+    for stages in sorted(set(counts.tolist())):
+        alike = np.flatnonzero(counts == stages)
+        found = _columns([configs[index] for index in alike.tolist()], resolution, num_classes)
+        for key, values in found.items():
+            whole.setdefault(key, np.zeros(len(configs)))[alike] = values
+    kinds = list(whole)
+    values = np.stack(list(whole.values()), 1) if whole else np.zeros((0, 0))
+    return Features(values, tuple(f"{group}, stage {stage}" for group, stage in kinds),
+                    tuple(group for group, _ in kinds))
+
+
+def _columns(configs: Sequence[FastViTConfig], resolution: int | tuple[int, int],
+             num_classes: int) -> dict[tuple[str, int], np.ndarray]:
+    """The columns of networks with the same number of stages, by group and stage."""
     columns: dict[tuple[str, int], np.ndarray] = {}
 
     def add(group: str, stage: int, values: np.ndarray | float, scale: float = 1e6) -> None:
@@ -77,13 +96,16 @@ def features(configs: Sequence[FastViTConfig], resolution: int | tuple[int, int]
     grid = np.where(stem_stride >= 4, _half(grid), grid)
     depthwise(0, c, SMALL_KERNEL, grid.prod(0), one)
     dense(0, c, c, grid.prod(0), one)
-    for stage in range(STAGES):
+    for stage in range(depths.shape[1]):
         c, count = widths[:, stage], depths[:, stage]
         if stage:
             grid = _half(grid)
             c_in, c_mid = widths[:, stage - 1], mid[:, stage - 1]
             depthwise(stage, c_mid, patch_kernels[:, stage - 1], grid.prod(0), one)
             dense(stage, c_mid, c, grid.prod(0), one)
+            # Only networks that have SE or GELU here get the column's work; all others keep zeros.
+            extras = np.array([2 * config.patch_se[stage - 1] + 2 * config.patch_act for config in configs], float)
+            add("elements", stage, extras * c_mid * grid.prod(0))
             add("elements", stage, 4 * c_in * grid.prod(0))
         pixels = grid.prod(0)
         depthwise(stage, c, cpe_kernel, pixels, cpe[:, stage])
@@ -104,10 +126,7 @@ def features(configs: Sequence[FastViTConfig], resolution: int | tuple[int, int]
     add("head", 0, 9 * wide * pixels)
     add("classifier", 0, wide * (num_classes + 2 * np.floor(wide * SE_RATIO).clip(1)))
     add("network", 0, one, 1)
-    values = np.stack([np.broadcast_to(column, len(configs)) for column in columns.values()], 1)
-    kinds = list(columns)
-    return Features(values, tuple(f"{group}, stage {stage}" for group, stage in kinds),
-                    tuple(group for group, _ in kinds))
+    return columns
 
 
 def _half(side: np.ndarray) -> np.ndarray:

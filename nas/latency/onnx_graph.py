@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from fastvit import FastViT
-from fastvit.blocks import FoldedAttention, FoldedPoolMixer, Residual, SqueezeExcite
+from fastvit.blocks import FoldedAttention, FoldedPoolMixer, LayerNorm2d, Residual, SqueezeExcite
 
 OPSET = 17  # everything needed is there, and every converter of the last years reads it
 IR_VERSION = 8
@@ -128,6 +128,13 @@ def _pool_mixer(g: _Graph, module: Any, x: str) -> str:
     return g.node("Add", x, g.node("Mul", g.node("Sub", pooled, x), g.weight(module.gain, 1)))
 
 
+def _layer_norm(g: _Graph, module: Any, x: str) -> str:
+    # Its gain and bias are inside the convolution that follows; the operator wants a gain all the same.
+    ones = g.constant(np.ones(module.normalized_shape, np.float32))
+    last = g.node("LayerNormalization", g.node("Transpose", x, perm=[0, 2, 3, 1]), ones, axis=-1, epsilon=module.eps)
+    return g.node("Transpose", last, perm=[0, 3, 1, 2])
+
+
 def _linear(g: _Graph, module: Any, x: str) -> str:
     return g.node("Gemm", x, g.weight(module.weight, module.in_features), g.weight(module.bias, 16), transB=1)
 
@@ -145,7 +152,7 @@ def _fastvit(g: _Graph, model: Any, x: str) -> str:
 _WRITERS: tuple[tuple[type, Any], ...] = (
     (FastViT, _fastvit), (nn.Sequential, _sequential), (nn.Conv2d, _conv), (nn.GELU, _gelu), (Residual, _residual),
     (FoldedAttention, _attention), (FoldedPoolMixer, _pool_mixer), (SqueezeExcite, _squeeze_excite),
-    (nn.Linear, _linear), (nn.Identity, lambda g, module, x: x))
+    (LayerNorm2d, _layer_norm), (nn.Linear, _linear), (nn.Identity, lambda g, module, x: x))
 
 
 def to_onnx(fused_model: nn.Module, resolution: int | tuple[int, int] = 256, batch: int = 1,

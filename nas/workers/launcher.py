@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from fastvit.presets import PRESETS
+from fastvit.presets import PRESETS, SUCCESSORS
 from nas.clock import now
 from nas.errors import Failure, UsageError
 from nas.latency.noise import others_here, others_words
@@ -137,6 +137,10 @@ def enqueue_presets(run: Run) -> None:
                 space.enqueue(run.study, config, Request(preset=preset).to_attrs())
             else:
                 run.study.enqueue_trial({}, user_attrs=Request(preset=preset, config=config).to_attrs())
+    anchors = {trial.user_attrs.get("anchor") for trial in run.study.get_trials(deepcopy=False)}
+    for name, config in SUCCESSORS.items():  # in a space that holds them
+        if name not in anchors and config in space:
+            space.enqueue(run.study, config, Request(anchor=name).to_attrs())
 
 
 def launch(run: Run, args: argparse.Namespace) -> int:
