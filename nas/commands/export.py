@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastvit.config import FastViTConfig
     from fastvit.model import FastViT
+    from nas.export.loss import Judged
     from nas.export.variant import Options, Source, Variant
 
 DEFAULT_FORMATS = "timm,onnx"
+CALIBRATION = 128  # images
+JUDGED = 256  # further images of the same folder, to see what int8 changes
+MOST_JUDGED = 2048
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -32,7 +36,12 @@ def register(commands: argparse._SubParsersAction) -> None:
     export.add_argument("--image-input", action="store_true", help="Core ML takes an RGB image, normalisation inside")
     export.add_argument("--int8", action="store_true", help="also int8: Core ML weights, ONNX with --calibration")
     export.add_argument("--palettize", action="store_true", help="also a Core ML package with 6-bit palettes")
-    export.add_argument("--calibration", metavar="DIR", help="images for int8 ONNX: a folder, digits or builtin")
+    export.add_argument("--calibration", metavar="DIR", help="images for int8: a folder, digits or builtin")
+    export.add_argument("--judge", metavar="DIR",
+                        help="labelled images that tell what int8 loses: val/ or one folder a class (default: how many "
+                             "decisions change on images of --calibration that calibrated nothing)")
+    export.add_argument("--max-loss", type=float, metavar="POINTS",
+                        help="refuse an int8 file that loses more points of top-1 (default: warn beyond 1)")
     weights = export.add_mutually_exclusive_group()
     weights.add_argument("--weights", metavar="FILE|proxy",
                          help="unfused weights of ours, timm's or Apple's names; proxy: the trial's small network "
@@ -163,15 +172,55 @@ def build(args: argparse.Namespace) -> Variant:
 
         latency = measure(source.config, args.device, resolution=resolution).to_dict()
     return Variant(args.name, source.config, model.eval(), resolution, names, weights, provenance, latency,
-                   options=_options(args, resolution, source.mean, source.std), mean=source.mean, std=source.std)
+                   options=_options(args, resolution, source.mean, source.std, names, model.num_classes),
+                   mean=source.mean, std=source.std)
 
 
-def _options(args: argparse.Namespace, resolution: int, mean: Sequence[float], std: Sequence[float]) -> Options:
+def _options(args: argparse.Namespace, resolution: int, mean: Sequence[float], std: Sequence[float],
+             names: tuple[str, ...], classes: int) -> Options:
     from nas.export.images import calibration_images
+    from nas.export.loss import Judged
     from nas.export.variant import Options
 
-    images = calibration_images(args.calibration, resolution, mean=mean, std=std) if args.calibration else None
-    return Options(args.dynamic_batch, args.image_input, args.int8, args.palettize, images)
+    images, judged = None, None
+    if args.calibration:
+        every = calibration_images(args.calibration, resolution, limit=CALIBRATION + JUDGED, mean=mean, std=std)
+        # The rest judges; of few images a fifth.
+        kept = CALIBRATION if len(every) > CALIBRATION + JUDGED // 4 else max(1, len(every) * 4 // 5)
+        images, judged = every[:kept], Judged(every[kept:]) if len(every) > kept else None
+    if args.judge:
+        judged = _labelled(args.judge, resolution, mean, std, names, classes)
+    return Options(args.dynamic_batch, args.image_input, args.int8, args.palettize, images, judged, args.max_loss)
+
+
+def _labelled(source: str, resolution: int, mean: Sequence[float], std: Sequence[float], names: tuple[str, ...],
+              classes: int) -> Judged:
+    """Validation images of a folder or task with the network's own class numbers.
+
+    Raises:
+        UsageError: no such images, or other classes than the network's.
+    """
+    import numpy as np
+    from PIL import ImageOps
+
+    from nas.data.pictures import open_images
+    from nas.errors import UsageError
+    from nas.export.images import normalised
+    from nas.export.loss import Judged
+
+    data = open_images(source, resolution)
+    if (set(data.class_names) != set(names)) if names else len(data.class_names) != classes:
+        raise UsageError(f"--judge {source}: its {len(data.class_names)} classes are not the network's {classes}")
+    number = [names.index(name) for name in data.class_names] if names else list(range(classes))
+    pictures, labels = [], []
+    for index in range(min(len(data.val), MOST_JUDGED)):
+        image, label = data.val.get(index)
+        if image is not None:
+            pictures.append(np.asarray(ImageOps.fit(image, (resolution, resolution))))
+            labels.append(number[label])
+    if not pictures:
+        raise UsageError(f"--judge {source}: none of its validation images can be read")
+    return Judged(normalised(np.stack(pictures), mean, std), np.array(labels))
 
 
 def _proxy(args: argparse.Namespace, source: Source) -> Variant:
@@ -187,7 +236,7 @@ def _proxy(args: argparse.Namespace, source: Source) -> Variant:
         if getattr(args, word) is not None:
             raise UsageError(f"--{word.replace('_', '-')}: the proxy is exported as the run trained it")
     made = proxy_variant(Path(args.source), args.trial, args.name, source)
-    made.options = _options(args, made.resolution, made.mean, made.std)
+    made.options = _options(args, made.resolution, made.mean, made.std, made.class_names, made.num_classes)
     return made
 
 
@@ -207,6 +256,10 @@ def export(args: argparse.Namespace) -> int:
             raise UsageError(f"--{word.replace('_', '-')}: concerns {needed} only; add it to --formats")
     if args.int8 and not args.calibration and "coreml" not in formats:
         raise UsageError("--int8: for ONNX give --calibration DIR, for Core ML add coreml to --formats")
+    if args.max_loss is not None and not args.max_loss >= 0:
+        raise UsageError(f"--max-loss {args.max_loss:g}: expected points of top-1, zero or more")
+    if (args.max_loss is not None or args.judge) and "onnx-int8" not in formats:
+        raise UsageError("--max-loss and --judge concern int8 ONNX; add --int8 --calibration DIR")
     destination(args.name, args.to)
     made = write(build(args), args.to, formats)
     if args.json:

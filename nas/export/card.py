@@ -32,7 +32,7 @@ def _architecture(variant: Variant) -> str:
     config = variant.config
     rows = ["| stage | blocks | width | token mixer | mixer kernel | FFN ratio | FFN kernel | patch kernel before it |",
             "|---|---|---|---|---|---|---|---|"]
-    for s in range(4):
+    for s in range(config.stages):
         kernel = "-" if config.mixers[s] == "attention" else config.mixer_kernels[s]
         patch = config.patch_kernels[s - 1] if s else "stem"
         rows.append(f"| {s + 1} | {config.depths[s]} | {config.widths[s]} | {config.mixers[s]} | {kernel} "
@@ -109,6 +109,10 @@ def _loading(variant: Variant, written: dict[str, Any]) -> str:
         parts += ["", "ExecuTorch:", "", "```python", "from executorch.runtime import Runtime",
                   f'program = Runtime.get().load_program("{written["executorch"][0]["file"]}")',
                   'logits = program.load_method("forward").execute([image])[0]', "```"]
+    if "litert" in written:
+        parts += ["", "LiteRT (Android; input channels last):", "", "```python",
+                  "from ai_edge_litert.interpreter import Interpreter",
+                  f'model = Interpreter("{written["litert"][0]["file"]}")', "```"]
     if "tensorrt" in written:
         parts += ["", "TensorRT (this GPU model and version only):", "", "```python", "import tensorrt",
                   "runtime = tensorrt.Runtime(tensorrt.Logger())",

@@ -61,6 +61,7 @@ FORMATS = {
     "coreml": "coreml",
     "openvino": "openvino_ir",
     "executorch": "executorch_pte",
+    "litert": "litert_tflite",
     "tensorrt": "tensorrt_engine",
 }
 

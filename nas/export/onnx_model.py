@@ -56,11 +56,16 @@ def write(variant: Variant, folder: Path) -> list[Artefact]:
 
 
 def load(folder: Path, artefact: Artefact) -> Runner:
+    return runner(folder / artefact.file)
+
+
+def runner(path: Path) -> Runner:
+    """An ONNX file as a function, on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(folder / artefact.file, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
     fixed = isinstance(given.shape[0], int)
 

@@ -13,7 +13,7 @@ _OURS = ("resolution", "epoch_images", "seed", "drop_path")
 
 def recipe_yaml(name: str, config: FastViTConfig, recipe: Recipe, num_classes: int, mean: Sequence[float],
                 std: Sequence[float], teacher: str | None = None) -> str:
-    """The recipe for `timm`'s train.py: `python train.py --data-dir DIR --config recipe.yaml`."""
+    """The recipe for timm's train.py, with the command that runs it as a comment."""
     import yaml
 
     from fastvit.timm import expressible_in_timm
@@ -28,13 +28,16 @@ def recipe_yaml(name: str, config: FastViTConfig, recipe: Recipe, num_classes: i
         "num_classes": num_classes, "input_size": [3, recipe.resolution, recipe.resolution], "drop_path": rate,
         "mean": list(mean), "std": list(std), **values, "train_interpolation": "random", "model_ema": True, "amp": True,
         "amp_dtype": "bfloat16", "seed": recipe.seed}
+    # train.py is part of timm's repository, not of the package.
     intro = [f"# {name}: {config.describe()}",
-             "# timm's train script: python train.py --data-dir DIR --config recipe.yaml",
-             "# batch_size is the total; divide it by the number of processes."]
+             "# With timm's train script (github.com/huggingface/pytorch-image-models), in this folder:"]
     if found is None:
-        intro.append(f"# Stock timm cannot express this network: import {name} (beside this file) before the script,")
-        intro.append(f'# python -c "import {name}, runpy; runpy.run_path(\'train.py\', run_name=\'__main__\')" '
+        intro.append(f'# python -c "import {name}, runpy; runpy.run_path(\'PATH/train.py\', run_name=\'__main__\')" '
                      "--data-dir DIR --config recipe.yaml")
+        intro.append(f"# Stock timm cannot express this network: {name}.py beside this file registers it first.")
+    else:
+        intro.append("# python PATH/train.py --data-dir DIR --config recipe.yaml")
+    intro.append("# batch_size is the total; divide it by the number of processes.")
     if teacher is not None:
         intro.append(f"# Trained with hard distillation from {teacher}, which timm's script cannot: half of the "
                      "loss is the cross-entropy with the teacher's label.")

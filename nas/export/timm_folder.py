@@ -39,12 +39,19 @@ def missing() -> str | None:
     return lacks("timm", "pip install timm")
 
 
-def pretrained_cfg(variant: Variant) -> dict[str, Any]:
-    """What timm should know of the weights. Says who made them: a base's tag and licence are not ours."""
+def pretrained_cfg(variant: Variant, *, stock: bool) -> dict[str, Any]:
+    """What timm should know of the weights. Says who made them: a base's tag and licence are not ours.
+
+    Args:
+        stock: the weights carry the names of timm's own FastViT.
+    """
+    from fastvit.timm import pretrained_names
+
     side, recipe = variant.resolution, variant.recipe or Recipe()
-    return {
+    return pretrained_names(variant.config, stock=stock) | {
         "tag": variant.name, "license": "other", "origin_url": "", "paper_ids": "arXiv:2303.14189",
-        "num_classes": variant.num_classes, "input_size": [3, side, side], "pool_size": [-(-side // 32)] * 2,
+        "num_classes": variant.num_classes, "input_size": [3, side, side],
+        "pool_size": [-(-side // variant.config.strides[-1])] * 2,
         "crop_pct": recipe.crop_pct, "interpolation": recipe.interpolation, "mean": list(variant.mean),
         "std": list(variant.std), "fixed_input_size": False, "custom_load": False, "description": variant.weights}
 
@@ -64,10 +71,11 @@ def write(variant: Variant, folder: Path) -> list[Artefact]:
         state = to_timm(state, variant.config)
     else:
         (folder / f"{variant.name}.py").write_text(_MODULE.format(
-            name=variant.name, config=variant.config.to_json(indent=2), pretrained_cfg=pretrained_cfg(variant)))
+            name=variant.name, config=variant.config.to_json(indent=2),
+            pretrained_cfg=pretrained_cfg(variant, stock=False)))
     if variant.class_names:
         document["label_names"] = list(variant.class_names)
-    document["pretrained_cfg"] = pretrained_cfg(variant)
+    document["pretrained_cfg"] = pretrained_cfg(variant, stock=found is not None)
     (folder / "config.json").write_text(json.dumps(document, indent=2) + "\n")
     save_file({key: tensor.contiguous() for key, tensor in state.items()}, folder / WEIGHTS, {"format": "pt"})
     how = "stock timm" if found else f"timm after `import {variant.name}`"

@@ -17,6 +17,7 @@ from nas.search.front import front_of
 
 if TYPE_CHECKING:
     from fastvit.model import FastViT
+    from nas.export.loss import Judged
     from nas.recipe import Recipe
     from nas.runs.meta import RunMeta
     from nas.runs.run import Run, Trial
@@ -48,7 +49,8 @@ class Source:
 class Options:
     """How formats are written; each format reads what concerns it.
 
-    `calibration`: normalised images (N, 3, H, W) in float32 for quantization, drawn by who asks for it.
+    `calibration`: normalised images (N, 3, H, W) in float32 for quantization, drawn by who asks for it. `judged`:
+    others, which say what int8 costs; `max_loss`: the points of top-1 beyond which such a file is refused.
     """
 
     dynamic_batch: bool = False
@@ -56,10 +58,13 @@ class Options:
     int8: bool = False
     palettize: bool = False
     calibration: Any = None
+    judged: Judged | None = None
+    max_loss: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What a later export of the same variant needs to know."""
-        return {name: getattr(self, name) for name in ("dynamic_batch", "image_input", "int8", "palettize")}
+        return {name: getattr(self, name) for name in ("dynamic_batch", "image_input", "int8", "palettize",
+                                                         "max_loss")}
 
 
 @dataclass

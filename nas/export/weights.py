@@ -2,71 +2,32 @@
 
 from __future__ import annotations
 
-import pickle
+import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastvit.config import FastViTConfig
 from nas.errors import UsageError
+from nas.export.checkpoints import Found, read_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from fastvit.model import FastViT
 
-_NESTED = ("state_dict_ema", "state_dict", "model_ema", "model", "net")
 
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors in a safetensors file or a PyTorch checkpoint, which is read without running code.
+def ours(found: Found, config: FastViTConfig) -> dict[str, Tensor]:
+    """The tensors under our names.
 
     Raises:
-        UsageError: no file, not readable, or no tensors by name inside.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(
-            path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UsageError(f"--weights {path}: no such file") from None
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0][:150]
-        raise UsageError(f"--weights {path}: cannot be read as safetensors or as a PyTorch checkpoint of plain "
-                         f"tensors ({reason})") from None
-    # Checkpoints of training scripts hold the weights under one of these names, averaged ones first.
-    for key in _NESTED:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise UsageError(f"--weights {path}: holds no dictionary of tensors by name")
-    return {key.removeprefix("module."): value.float() if value.is_floating_point() else value
-            for key, value in state.items()}
-
-
-def named_by(state: dict[str, Tensor]) -> str:
-    """"ours", "timm" or "Apple"."""
-    if any(key.startswith(("patch_embed.", "network.")) for key in state):
-        return "Apple"
-    theirs = (".token_mixer.", ".mlp.", "final_conv.", "conv_kxk")
-    return "timm" if any(part in key for key in state for part in theirs) else "ours"
-
-
-def ours(state: dict[str, Tensor], config: FastViTConfig) -> dict[str, Tensor]:
-    """`state` under our names.
-
-    Raises:
-        ValueError: it does not fit the configuration, or is fused.
+        ValueError: they do not fit the configuration, or are fused.
     """
     from fastvit.timm import from_apple, from_timm
 
-    by = named_by(state)
-    if by == "ours":
-        return state
-    return (from_timm if by == "timm" else from_apple)(state, config)
+    if found.by == "ours":
+        return found.state
+    return (from_timm if found.by == "timm" else from_apple)(found.state, config)
 
 
 def load_weights(path: Path, config: FastViTConfig, num_classes: int | None = None) -> tuple[FastViT, str]:
@@ -84,10 +45,13 @@ def load_weights(path: Path, config: FastViTConfig, num_classes: int | None = No
 
     from fastvit.model import FastViT
 
-    state = read_state(path)
-    by = named_by(state)
+    found = read_checkpoint(path)
+    if found.left_out:
+        print(f"--weights {path}: took {len(found.state)} tensors under {found.where!r} and left out "
+              f"{len(found.left_out)} others ({', '.join(found.left_out[:3])}"
+              f"{', ...' if len(found.left_out) > 3 else ''})", file=sys.stderr)
     try:
-        state = ours(state, config)
+        state = ours(found, config)
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"--weights {path}: {str(error).splitlines()[0]}") from None
     classes = state["head.weight"].shape[0] if "head.weight" in state else 0
@@ -102,7 +66,7 @@ def load_weights(path: Path, config: FastViTConfig, num_classes: int | None = No
         reason = [line.strip() for line in str(error).splitlines() if line.strip()][1:2]
         raise UsageError(f"--weights {path}: does not fit the configuration {config.describe()}: "
                          f"{' '.join(reason)[:200]}") from None
-    return model, by
+    return model, found.by
 
 
 def random_model(config: FastViTConfig, num_classes: int, seed: int = 0) -> FastViT:

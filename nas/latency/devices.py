@@ -17,6 +17,7 @@ _RUNTIMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "torch:cuda": ("torch_runtime", "Torch", ("cuda",)),
     "torch:mps": ("torch_runtime", "Torch", ("mps",)),
     "executorch": ("executorch", "ExecuTorch", ()),
+    "litert": ("litert", "LiteRt", ()),
     "tensorrt": ("tensorrt", "TensorRt", ()),
     "coreml": ("coreml", "CoreMl", ()),
     "coreml:cpu": ("coreml", "CoreMl", ("cpu",)),

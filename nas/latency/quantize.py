@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,23 +25,29 @@ class _Reader:
         return None if images is None else {"image": images}
 
 
+def reader(images: np.ndarray, batch: int = 1) -> Any:
+    """Calibration images (N, 3, H, W) for quantize_static."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    return type("Reader", (_Reader, CalibrationDataReader), {})(images, batch)
+
+
 def quantized(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
     """The network with int8 weights by channel, and uint8 activations calibrated on `images` (N, 3, H, W).
     Which images they are moves accuracy, and no latency."""
     import logging
 
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     logging.getLogger().setLevel(logging.ERROR)  # it warns through the root logger of things that were done
     batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
-    reader = type("Reader", (_Reader, CalibrationDataReader), {})(images, batch)
     with tempfile.TemporaryDirectory() as aside:
         plain, ready, done = (Path(aside) / f"{name}.onnx" for name in ("plain", "ready", "done"))
         onnx.save_model(model, plain)
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
-        quantize_static(ready, done, reader, quant_format=QuantFormat.QDQ, per_channel=True,
+        quantize_static(ready, done, reader(images, batch), quant_format=QuantFormat.QDQ, per_channel=True,
                         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                         # Attention's softmax and what follows it lose most and cost least.
                         op_types_to_quantize=["Conv", "Gemm"])

@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 
-from fastvit import PRESETS, FastViTConfig
+from fastvit import PRESETS, SUCCESSORS, FastViTConfig
 from nas.errors import UsageError
 from nas.export import Options, Variant, export, find, load, verify
 from nas.export.formats import FORMATS
@@ -227,3 +227,26 @@ def test_the_contract_of_a_format(name: str, tmp_path: Path) -> None:
         logits = runner(probes["random"])
         assert logits.shape == (2, 10)
         assert logits.dtype == np.float32
+
+
+@pytest.mark.parametrize("config", [SMALL, STOCK, SMALL.replace(branches=0), narrow(SUCCESSORS["mci3"])],
+                         ids=["own", "stock", "lean", "mci3"])
+@pytest.mark.parametrize("classes", [5, 0])
+@pytest.mark.parametrize("channels", [1, 4])
+@torch.no_grad()
+def test_timm_adapts_head_and_stem(config: FastViTConfig, classes: int, channels: int, tmp_path: Path) -> None:
+    from nas.export import timm_folder
+
+    given = variant(config, f"net_{config.key()}", class_names=tuple("abcdefghij"))
+    (artefact,) = timm_folder.write(given, tmp_path)
+    (tmp_path / "fastvit.json").write_text(json.dumps({"name": given.name, "config": config.to_dict()}))
+    timm_folder.load(tmp_path, artefact)  # registers what stock timm cannot express
+    model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=classes, in_chans=channels).eval()
+    x = torch.randn(2, channels, 64, 64)
+    assert model(x).shape == (2, classes or given.model.num_features)
+    # The features are those of the trained network on an image of equal channels, as timm adapts a stem.
+    gray = torch.randn(2, 1, 64, 64).expand(-1, 3, -1, -1)
+    if channels == 1:
+        expected = given.model.expand(given.model.forward_features(gray)[-1]).mean((2, 3))
+        found = model.forward_head(model.forward_features(gray[:, :1]), pre_logits=True)
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
