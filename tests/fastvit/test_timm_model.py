@@ -11,6 +11,7 @@ import timm
 import torch
 from timm.models import FeatureInfo
 from timm.models._manipulate import group_parameters
+from timm.optim import create_optimizer_v2
 from torch import nn
 
 from fastvit import PRESETS, SUCCESSORS, FastViTConfig
@@ -143,7 +144,7 @@ def test_optimizers_find_their_groups(name: str) -> None:
     groups = group_parameters(model, model.group_matcher(), reverse=True)
     assert len(set(groups.values())) > sum(model.config.depths)
     assert model.no_weight_decay() <= dict(model.named_parameters()).keys()
-    timm.optim.create_optimizer_v2(model, "adamw", lr=1e-3, weight_decay=0.05, layer_decay=0.8)
+    create_optimizer_v2(model, "adamw", lr=1e-3, weight_decay=0.05, layer_decay=0.8)
 
 
 def test_dropout_before_the_classifier() -> None:
