@@ -17,6 +17,7 @@ from fastvit.presets import PRESETS
 from fastvit.published import PEERS, Published, published
 from nas.errors import Failure, NotAvailable
 from nas.latency import Measurement
+from nas.runs.budget import meets_budget
 
 BESIDE = 1.15  # times the budget: how far above it the nearest network is still named
 
@@ -51,7 +52,7 @@ class Peer:
 
     def meets(self, budget_ms: float) -> bool:
         """Under the budget beyond doubt, as on a run's front: the whole interval."""
-        return self.measured is not None and self.measured.ci_high_ms <= budget_ms
+        return self.measured is not None and bool(meets_budget(self.measured.ci_high_ms, budget_ms))
 
 
 def peers() -> list[Peer]:
