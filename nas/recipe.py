@@ -11,6 +11,13 @@ from typing import Any
 from nas.errors import UsageError
 
 PAPER_BATCH = 1024
+DISTILL = ("hard", "soft", "features")
+
+
+def taught_words(distill: str) -> str:
+    """What is learned from a teacher, for cards."""
+    return {"hard": "the teacher's label", "soft": "the teacher's soft output",
+            "features": "the teacher's soft output, and the features of its stages come on top"}[distill]
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Recipe:
     model_ema_decay: float = 0.9995
     crop_pct: float = 0.9
     interpolation: str = "bicubic"
+    distill: str = "hard"  # with a teacher: its label (hard, as published), its soft output, or features of stages too
     epoch_images: int = 0  # images of an epoch; 0: all, or DRAWN_EPOCH where a task draws images without end
     seed: int = 42
 
@@ -53,7 +61,8 @@ class Recipe:
                  "cutmix": self.cutmix >= 0, "smoothing": 0 <= self.smoothing < 1, "reprob": 0 <= self.reprob <= 1,
                  "mixup_prob": 0 <= self.mixup_prob <= 1, "hflip": 0 <= self.hflip <= 1,
                  "model_ema_decay": 0 <= self.model_ema_decay < 1, "crop_pct": 0 < self.crop_pct <= 1,
-                 "scale": 0 < self.scale[0] <= self.scale[1] <= 1, "epoch_images": self.epoch_images >= 0}
+                 "scale": 0 < self.scale[0] <= self.scale[1] <= 1, "epoch_images": self.epoch_images >= 0,
+                 "distill": self.distill in DISTILL}
         for name, holds in rules.items():
             value = getattr(self, name)
             if not holds or (isinstance(value, float) and not math.isfinite(value)):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastvit.config import FastViTConfig
-from nas.recipe import Recipe
+from nas.recipe import Recipe, taught_words
 
-_OURS = ("resolution", "epoch_images", "seed", "drop_path")
+_OURS = ("resolution", "epoch_images", "seed", "drop_path", "distill")
 
 
 def recipe_yaml(name: str, config: FastViTConfig, recipe: Recipe, num_classes: int, mean: Sequence[float],
@@ -39,6 +39,6 @@ def recipe_yaml(name: str, config: FastViTConfig, recipe: Recipe, num_classes: i
         intro.append("# python PATH/train.py --data-dir DIR --config recipe.yaml")
     intro.append("# batch_size is the total; divide it by the number of processes.")
     if teacher is not None:
-        intro.append(f"# Trained with hard distillation from {teacher}, which timm's script cannot: half of the "
-                     "loss is the cross-entropy with the teacher's label.")
+        intro.append(f"# Trained with distillation from {teacher}, which timm's script cannot: half of the loss is "
+                     f"that of {taught_words(recipe.distill)}.")
     return "\n".join(intro) + "\n" + yaml.safe_dump(head | rest, sort_keys=False)

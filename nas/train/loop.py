@@ -23,6 +23,7 @@ from nas.errors import Failure, UsageError
 from nas.recipe import Recipe
 from nas.train.data import Batches, seed_all, train_loader
 from nas.train.log import Log
+from nas.train.teacher import Student, feature_loss, load_teacher, soft_loss
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -91,7 +92,6 @@ class Loop:
         from timm.utils import ModelEmaV3
 
         from nas.export.weights import load_weights
-        from nas.train.teacher import load_teacher
 
         self.fabric, self.job = fabric, job
         self.recipe = recipe = Recipe.from_dict(job.recipe)
@@ -99,6 +99,8 @@ class Loop:
         self.data, unreadable = decoded(open_images(job.data, recipe.resolution, recipe.seed), recipe)
         if unreadable and fabric.is_global_zero:
             print(unreadable_line(unreadable), file=sys.stderr)
+        self.teacher = None if job.teacher is None else load_teacher(
+            job.teacher, job.num_classes, job.mean, job.std).to(fabric.device)
         config = FastViTConfig.from_dict(job.config)
         if recipe.drop_path is not None:
             config = config.replace(drop_path=recipe.drop_path)
@@ -106,11 +108,16 @@ class Loop:
         cuda = fabric.device.type == "cuda"
         if cuda:
             torch.set_float32_matmul_precision("high")
+        self.student: Any = None
+        if self.teacher is not None and recipe.distill == "features":
+            torch.manual_seed(recipe.seed)
+            self.student = Student(self.net, self.teacher.map_widths(recipe.resolution))
+        learns = self.student or self.net
         self.channels_last = cuda or fabric.world_size == 1
         if self.channels_last:
-            channels_last(self.net)
-        self.net.to(fabric.device)
-        optimizer = create_optimizer_v2(self.net, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay)
+            channels_last(learns)
+        learns.to(fabric.device)
+        optimizer = create_optimizer_v2(learns, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay)
         self.batches = Batches(len(self.data.train), recipe, len(self.data.train) > 1 << 20, fabric.global_rank,
                                fabric.world_size, job.accumulate)
         self.scheduler, _ = create_scheduler_v2(
@@ -118,15 +125,13 @@ class Loop:
             warmup_lr=recipe.warmup_lr, min_lr=recipe.min_lr, step_on_epochs=False,
             updates_per_epoch=self.batches.steps)
         self.ema = ModelEmaV3(self.net, decay=recipe.model_ema_decay)
-        self.model, self.optimizer = fabric.setup(self.net, optimizer)
+        self.model, self.optimizer = fabric.setup(learns, optimizer)
         self.mix: Any = None
         self.criterion: nn.Module = LabelSmoothingCrossEntropy(recipe.smoothing)
         if recipe.mixup or recipe.cutmix:
             self.mix = Mixup(recipe.mixup, recipe.cutmix, prob=recipe.mixup_prob, label_smoothing=recipe.smoothing,
                              num_classes=job.num_classes)
             self.criterion = SoftTargetCrossEntropy()
-        self.teacher = None if job.teacher is None else load_teacher(
-            job.teacher, job.num_classes, job.mean, job.std).to(fabric.device)
         self.step = 0
         self.total = self.batches.steps * recipe.epochs
         self.loss_sum, self.seconds = 0.0, 0.0
@@ -196,11 +201,7 @@ class Loop:
             if self.mix is not None:
                 images, target = self.mix(images, labels)
             with self.fabric.no_backward_sync(self.model, enabled=part < self.job.accumulate - 1):
-                logits = self.model(images)
-                loss = self.criterion(logits, target)
-                if self.teacher is not None:
-                    # Hard distillation as in DeiT, on the one head that the network has.
-                    loss = (loss + nn.functional.cross_entropy(logits, self.teacher(images))) / 2
+                loss = self._loss(images, target)
                 self.fabric.backward(loss / self.job.accumulate)
             total += loss.detach() / self.job.accumulate
         if self.recipe.clip_grad is not None:
@@ -210,6 +211,17 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.net, self.step)
         return total
+
+    def _loss(self, images: Tensor, target: Tensor) -> Tensor:
+        """Of one part of a batch; half of it is the teacher's where there is one."""
+        if self.teacher is None:
+            return self.criterion(self.model(images), target)  # type: ignore[no-any-return]
+        logits, maps = self.model(images) if self.student is not None else (self.model(images), [])
+        taught, taught_maps = self.teacher(images, maps=self.student is not None)
+        if self.recipe.distill == "hard":  # as in DeiT, on the one head that the network has
+            return (self.criterion(logits, target) + nn.functional.cross_entropy(logits, taught.argmax(1))) / 2
+        loss = (self.criterion(logits, target) + soft_loss(logits, taught)) / 2
+        return loss + feature_loss(maps, taught_maps) if self.student is not None else loss
 
     def _agree(self, due: bool) -> bool:
         """Whether a checkpoint is due in process 0; in several processes asked every few steps only."""
@@ -279,6 +291,7 @@ class Loop:
                 with os.fdopen(handle, "wb") as file:
                     torch.save({"job": self.job.same_as(), "fingerprint": self.data.fingerprint, "step": self.step,
                                 "processes": self.fabric.world_size, "net": self.net.state_dict(),
+                                "links": self.student.links.state_dict() if self.student is not None else {},
                                 "ema": self.ema.module.state_dict(), "optimizer": self.optimizer.state_dict(),
                                 "loss_sum": self.loss_sum, "seconds": self.seconds, "rows": self.rows,
                                 "precision": self.fabric.strategy.precision.state_dict()}, file)
@@ -307,6 +320,8 @@ class Loop:
                              f"since {path} was written; start anew with another --work")
         self.net.load_state_dict(saved["net"])
         self.ema.module.load_state_dict(saved["ema"])
+        if self.student is not None:
+            self.student.links.load_state_dict(saved["links"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.fabric.strategy.precision.load_state_dict(saved["precision"])
         self.step, self.loss_sum, self.seconds = saved["step"], saved["loss_sum"], saved["seconds"]

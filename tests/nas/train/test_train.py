@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from fastvit import FastViTConfig
 from nas.errors import Failure, UsageError
 from nas.export import load
-from nas.train.teacher import Teacher, load_teacher
+from nas.train.teacher import Teacher, feature_loss, load_teacher, soft_loss
 from search import main
 
 ROOT = Path(__file__).parents[3]
@@ -187,10 +187,11 @@ def test_words_that_cannot_be(tmp_path: Path) -> None:
     assert main(["train", str(tmp_path), "--data", "digits", "--name", "abc"]) == 2
 
 
-def test_a_preset_becomes_a_variant_that_a_teacher_teaches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("distill", ["hard", "soft", "features"])
+def test_a_preset_becomes_a_variant_that_a_teacher_teaches(tmp_path: Path, distill: str) -> None:
     teacher = export(tmp_path, "teacher")
     words = ["train", str(tmp_path / "config.json"), "--name", "pupil", "--to", str(tmp_path / "out"), "--resolution",
-             "32", *WORDS, "--epochs", "1", "--teacher", str(teacher), "--accumulate", "2"]
+             "32", *WORDS, "--epochs", "1", "--teacher", str(teacher), "--distill", distill, "--accumulate", "2"]
     assert main(words) == 0
     training = json.loads((tmp_path / "out" / "pupil" / "fastvit.json").read_text())["provenance"]["training"]
     assert training["teacher"] == str(teacher)
@@ -207,7 +208,30 @@ def test_a_teacher_sees_what_it_was_trained_on(tmp_path: Path) -> None:
     given = (images - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
     own = (images - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     with torch.no_grad():
-        assert torch.equal(teacher(given), model(own).argmax(1))
+        logits, maps = teacher(given, maps=True)
+        assert torch.equal(logits, model(own))
+        assert [one.shape[1] for one in maps] == teacher.map_widths(32) == list(model.config.widths)
+
+
+def test_what_is_learned_of_a_teacher() -> None:
+    logits = torch.randn(6, 5)
+    assert soft_loss(logits, logits).item() == pytest.approx(0, abs=1e-6)
+    assert soft_loss(logits, logits + 3).item() == pytest.approx(0, abs=1e-5)
+    assert soft_loss(logits, -logits).item() > 0.1
+    maps = [torch.randn(2, 4, 8, 8), torch.randn(2, 6, 4, 4)]
+    assert feature_loss(maps, [2 * one for one in maps]).item() == pytest.approx(0, abs=1e-6)
+    assert feature_loss(maps, [-one for one in maps]).item() == pytest.approx(2, abs=1e-6)
+    larger = [one.repeat_interleave(2, 2).repeat_interleave(2, 3) for one in maps]  # of a teacher with finer grids
+    assert feature_loss(maps, larger).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_features_of_a_network_of_timm() -> None:
+    import timm
+
+    teacher = Teacher(timm.create_model("resnet18", num_classes=3), (0.5,) * 3, (0.5,) * 3, (0.5,) * 3, (0.5,) * 3)
+    assert teacher.map_widths(32) == [64, 128, 256, 512]
+    with pytest.raises(UsageError, match="gives no 4 maps"):
+        Teacher(torch.nn.Flatten(), (0.5,) * 3, (0.5,) * 3, (0.5,) * 3, (0.5,) * 3).map_widths(32)
 
 
 def test_folders_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
