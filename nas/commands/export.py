@@ -155,9 +155,7 @@ def build(args: argparse.Namespace) -> Variant:
     else:
         model, by = load_weights(path, source.config, classes)
         if source.weights is not None and not args.weights:
-            from nas.export.variant import read_sheet
-
-            weights = read_sheet(path.parent)["weights"]
+            weights = source.weights_are
         else:
             weights = f"from the file {path.name} (names of {by}), trained by whoever made it"
             provenance["weights_file"] = path.name
@@ -166,12 +164,15 @@ def build(args: argparse.Namespace) -> Variant:
             raise UsageError(f"--class-names {args.class_names}: {len(names)} names for {model.num_classes} classes; "
                              "expected one a line for each class, in the order of the network's outputs")
         names = ()
-    latency = source.latency
+    latency, accuracy = source.latency, source.accuracy
+    if path != source.weights or args.inherit is not None or classes not in (None, source.num_classes):
+        provenance.pop("trained_in_search", None)
+        accuracy = None
     if args.device is not None:
         from nas.latency import measure
 
         latency = measure(source.config, args.device, resolution=resolution).to_dict()
-    return Variant(args.name, source.config, model.eval(), resolution, names, weights, provenance, latency,
+    return Variant(args.name, source.config, model.eval(), resolution, names, weights, provenance, latency, accuracy,
                    options=_options(args, resolution, source.mean, source.std, names, model.num_classes),
                    mean=source.mean, std=source.std)
 

@@ -8,6 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nas.proxy.pretrained import Pretrained
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
     from nas.report.recommendation import Limits
 
 from nas.commands.data_words import add_data
@@ -43,6 +47,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--seed", type=int, help="seed of the search and of training (default 0)")
     run.add_argument("--sampler", choices=("surrogate", "tpe", "nsga2", "random"),
                      help="what proposes configurations (default: surrogate; docs/LOG.md compares them)")
+    run.add_argument("--parent", metavar="timm:NAME|FOLDER|FILE",
+                     help="pretrained weights of a FastViT, of which finalists and presets start from slices "
+                          "(images of your own only)")
     run.add_argument("--anchor", action="append", default=[], metavar="timm:NAME",
                      help="a model of timm to show beside the front: measured alike, without a score; may be repeated")
     run.add_argument("--steps", type=int, help="training steps of a proxy (default: the task's)")
@@ -108,7 +115,10 @@ def _limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, metavar="M",
                         help="stop after M minutes (default 8, or none with --trials)")
     parser.add_argument("--confirm", type=int, metavar="N",
-                        help="points of the front to train again with two more seeds (default: up to 8; 0: none)")
+                        help="finalists: on your images they and the presets under the budget are trained at full "
+                             "width, on the drawn tasks trained again with two more seeds (default: up to 8; 0: none)")
+    parser.add_argument("--train-images", type=int, metavar="N",
+                        help="images that each finalist sees at full width (default: what the minutes allow)")
     parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a core, 8 at most)")
 
 
@@ -134,7 +144,26 @@ def run(args: argparse.Namespace) -> int:
     if args.budget_ms is None:
         raise UsageError("--budget-ms is missing: give the latency budget in milliseconds, such as --budget-ms 2")
     check_limits(args)
-    return launch(start(args), args)
+    return launch(start(args, pretrained(args)), args)
+
+
+def pretrained(args: argparse.Namespace) -> Pretrained | None:
+    """The parent that --parent names.
+
+    Raises:
+        UsageError: it cannot be read as one, or nothing of the run would start from it.
+        Failure: its published weights cannot be fetched.
+    """
+    from nas.data import DRAWN
+    from nas.errors import UsageError
+    from nas.export.pretrained import read_pretrained
+
+    if args.parent is None:
+        return None
+    if args.data is None or args.data in DRAWN:
+        raise UsageError(f"--parent {args.parent}: networks are trained at full width on images of your own only; give "
+                         "--data DIR")
+    return read_pretrained(args.parent)
 
 
 def budgets_of(args: argparse.Namespace) -> list[float]:

@@ -42,7 +42,10 @@ def register(commands: argparse._SubParsersAction) -> None:
                              "branches, fused at the end; default) or lean (one convolution in their place: more "
                              "images a second)")
     parser.add_argument("--teacher", metavar="timm:NAME|FOLDER",
-                        help="learn this network's labels too (hard distillation)")
+                        help="learn from this network too")
+    parser.add_argument("--distill", choices=("hard", "soft", "features"),
+                        help="what of the teacher is learned: its label (default), its soft output, or that and the "
+                             "features of its stages")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
                         help="any other part of the recipe, such as mixup=0.2 or clip_grad=5")
     parser.add_argument("--devices", default="1", metavar="N", help="processes or GPUs, or auto (default 1)")
@@ -135,7 +138,7 @@ def _recipe(args: argparse.Namespace, resolution: int) -> dict[str, Any]:
     from nas.recipe import parse_setting
 
     given = dict(parse_setting(text) for text in args.settings)
-    for name in ("epochs", "batch_size", "lr", "resolution", "seed"):
+    for name in ("epochs", "batch_size", "lr", "resolution", "seed", "distill"):
         if (value := getattr(args, name)) is not None:
             given[name] = value
     if not args.fine_tune:
@@ -229,16 +232,21 @@ def _teacher(spec: str | None) -> str | None:
 
 
 def _export(args: argparse.Namespace, folder: Path, resolution: int, names: tuple[str, ...]) -> None:
-    """The folder that is to be trained, with random weights."""
+    """The folder that is to be trained: with the weights that a run trained of the trial, or else random ones."""
     from nas.export.folder import export
     from nas.export.variant import Variant, find
-    from nas.export.weights import random_model
+    from nas.export.weights import load_weights, random_model
 
     source = find(args.variant, args.trial)
-    config = _in_form(args.form, source.config)
-    variant = Variant(args.name, config, random_model(config, len(names)), resolution, names,
-                      provenance=dict(source.provenance) | {"weights_seed": 0},
-                      latency=source.latency if source.resolution == resolution else None)
+    latency = source.latency if source.resolution == resolution else None
+    if source.weights is not None:
+        model, _ = load_weights(source.weights, source.config, len(names))
+        variant = Variant(args.name, source.config, model.eval(), resolution, names, source.weights_are,
+                          dict(source.provenance), latency, mean=source.mean, std=source.std)
+    else:
+        config = _in_form(args.form, source.config)
+        variant = Variant(args.name, config, random_model(config, len(names)), resolution, names,
+                          provenance=dict(source.provenance) | {"weights_seed": 0}, latency=latency)
     export(variant, folder.parent, ["timm", "onnx"])
 
 

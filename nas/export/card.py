@@ -8,6 +8,7 @@ from fastvit.cost import cost
 from fastvit.timm import expressible_in_timm
 from nas.export.parity import INCOMPARABLE
 from nas.export.variant import Variant
+from nas.recipe import taught_words
 
 _PROBES = {"random": "noise", "real": "photographs", "structured": "flat and edges",
            "calibration": "calibration images"}
@@ -69,7 +70,11 @@ def _numbers(variant: Variant) -> str:
     for key, label in (("standing", "In its run"), ("beside", "Beside a preset of that run"), ("note", "Note")):
         if said := variant.provenance.get(key):
             lines.append(f"{label}: {said}.")
-    if (found := variant.accuracy) is not None:
+    if (found := variant.accuracy) is not None and "held_out" in found:
+        low, high = found["interval"]
+        lines.append(f"Accuracy of these weights: top-1 {found['top1']:.1f} % [{low:.1f}, {high:.1f}] on "
+                     f"{found['held_out']} of {found['data']} (Wilson's 95 % interval: the images' chance alone).")
+    elif found is not None:
         lines.append(f"Accuracy of these weights on the {found['images']:,} validation images of {found['data']}: "
                      f"top-1 {found['top1']:.2f} % (train form {found['top1_unfused']:.2f} %), top-5 "
                      f"{found['top5']:.2f} %, calibration error {found['ece']:.3f}. evaluation.json has every class.")
@@ -125,11 +130,21 @@ def _loading(variant: Variant, written: dict[str, Any]) -> str:
 
 
 def _training(variant: Variant) -> str:
+    if (own := variant.provenance.get("trained_in_search")) is not None and "training" not in variant.provenance:
+        recipe = own["recipe"]
+        return (f"## Training\n\nIn the search itself, in the lean form (plain convolutions, which fuse to the same "
+                f"network): {own['trained_images']:,} images of {variant.provenance.get('task')} in steps of 64, the "
+                f"same ones again among them, most at {own['pixels']} px, the last at {own['resolution']} px; AdamW, "
+                f"peak learning rate {recipe['learning_rate']:g} with a cosine to zero, weight decay "
+                f"{recipe['weight_decay']:g}, mirrored and shifted images, labels smoothed by {recipe['smoothing']:g}; "
+                f"from {own['started_from']}, {own['cpu_s']:,.0f} CPU-seconds. It is short: `search.py train` goes on "
+                "from these weights.")
     known = variant.provenance.get("training")
     if not known or variant.recipe is None:
         return ""
     recipe = variant.recipe
-    taught = f", half of the loss with the labels of {known['teacher']}" if known.get("teacher") else ""
+    taught = ("" if not known.get("teacher") else
+              f", taught by {known['teacher']} (half of the loss: {taught_words(recipe.distill)})")
     return (f"## Training\n\n{recipe.epochs} epochs ({known['steps']:,} steps of {recipe.batch_size} images at "
             f"{recipe.resolution} px) on {known['data']}, {recipe.opt}, peak learning rate {recipe.lr:.3g}{taught}; "
             f"{known['seconds']:,.0f} s on {known['devices']}, {known['precision']}. It started from weights: "
@@ -154,7 +169,7 @@ def _parity(parity: dict[str, Any]) -> str:
 
 
 def _provenance(variant: Variant) -> str:
-    elsewhere = ("run_versions", "training", "standing", "beside", "note")
+    elsewhere = ("run_versions", "training", "trained_in_search", "standing", "beside", "note")
     known = {k: v for k, v in variant.provenance.items() if k not in elsewhere and v is not None}
     lines = "\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in known.items())
     return ("## Provenance and licence\n\nMade by the FastViT configuration explorer from:\n\n" + lines + "\n\n"

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.errors import UsageError
-from nas.export.variant import Source, Variant
+from nas.export.variant import HALVES, Source, Variant
 from nas.search.confirmed import search_trials
-
-HALVES = (0.5, 0.5, 0.5)  # proxies see images scaled to [-1, 1]
 
 
 def proxy_variant(path: Path, trial: int, name: str, source: Source) -> Variant:

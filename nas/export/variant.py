@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from nas.recipe import Recipe
     from nas.runs.meta import RunMeta
     from nas.runs.run import Run, Trial
+    from nas.runs.trained import Trained
 
 NAME = re.compile(r"[a-z][a-z0-9_]{2,40}")
 SHEET = "fastvit.json"  # our own description of a variant, beside timm's config.json
+HALVES = (0.5, 0.5, 0.5)  # mean and deviation of images scaled to [-1, 1], as networks see them in a search
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RANDOM_WEIGHTS = "none: random initialisation, for structure and latency only; predictions mean nothing"
 
@@ -41,6 +43,8 @@ class Source:
     provenance: dict[str, Any] = field(default_factory=dict)
     latency: dict[str, Any] | None = None
     weights: Path | None = None
+    weights_are: str = ""  # what those weights are, in one sentence
+    accuracy: dict[str, Any] | None = None
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
 
@@ -148,7 +152,8 @@ def find(text: str, trial: int | None = None) -> Source:
         return Source(sheet["name"], FastViTConfig.from_dict(sheet["config"]), f"variant {sheet['name']}",
                       sheet["resolution"], sheet["num_classes"], tuple(sheet.get("class_names", ())),
                       {"variant": sheet["name"]} | sheet.get("provenance", {}), sheet.get("latency"),
-                      path / "model.safetensors", tuple(sheet.get("mean", MEAN)), tuple(sheet.get("std", STD)))
+                      path / "model.safetensors", sheet["weights"], None,
+                      tuple(sheet.get("mean", MEAN)), tuple(sheet.get("std", STD)))
     name, config = named_config(text)
     return Source(name, config, "file" if path.is_file() else "preset", provenance={"source": name})
 
@@ -173,9 +178,28 @@ def _of_trial(path: Path, trial: int | None) -> Source:
              **{key: record.row()[key] for key in ("score", "score_sd", "score_from")},
              "proxy_steps": record.scores[-1].step if record.scores else None, "preset": record.preset,
              "run_versions": meta.versions} | _decided(run, record)
-    return Source(record.preset or f"trial{trial}", record.architecture, "trial",
-                  meta.resolution, meta.num_classes if own_images else 1000,
-                  _class_names(meta) if own_images else (), found, record.latency_json())
+    source = Source(record.preset or f"trial{trial}", record.architecture, "trial",
+                    meta.resolution, meta.num_classes if own_images else 1000,
+                    _class_names(meta) if own_images else (), found, record.latency_json())
+    return source if record.trained is None else _trained(path, source, trial, record.trained, meta.task)
+
+
+def _trained(path: Path, source: Source, trial: int, trained: Trained, data: str) -> Source:
+    """`source` with the weights that the run trained at full width, which are those of the lean form."""
+    from nas.proxy.full_recipe import FullRecipe, lean
+    from nas.proxy.keep import full_weights_path
+
+    file, recipe, name = full_weights_path(path, trial), FullRecipe.from_dict(trained.recipe), Path(data).name
+    low, high = trained.interval()
+    small = "" if trained.pixels == trained.resolution else f", most of them at {trained.pixels} px"
+    words = (f"trained in the search on {name}: {trained.trained_images:,} images at {trained.resolution} px{small}, "
+             f"from {trained.started_from}; top-1 {100 * trained.top1:.1f} % [{100 * low:.1f}, {100 * high:.1f}] on "
+             f"{trained.held_out}")
+    accuracy = {"data": name, "images": trained.images, "top1": 100 * trained.top1,
+                "interval": [100 * low, 100 * high], "held_out": trained.held_out}
+    config = lean(source.config, recipe).replace(drop_path=source.config.drop_path)  # for whoever trains on
+    return replace(source, config=config, weights=file, weights_are=words, accuracy=accuracy,
+                   mean=HALVES, std=HALVES, provenance=source.provenance | {"trained_in_search": trained.to_dict()})
 
 
 def _decided(run: Run, record: Trial) -> dict[str, Any]:

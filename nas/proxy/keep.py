@@ -44,6 +44,11 @@ def weights_path(run: Path, trial: int) -> Path:
     return run / FOLDER / f"{trial}.safetensors"
 
 
+def full_weights_path(run: Path, trial: int) -> Path:
+    """Where a run keeps the weights of a trial's configuration as trained at full width, in float32."""
+    return run / FOLDER / f"{trial}-full.safetensors"
+
+
 def keep_weights(checkpoint: Path, path: Path) -> None:
     """Write the averaged network of a proxy's checkpoint, without its dense heads, to `path`."""
     import torch

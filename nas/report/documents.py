@@ -11,7 +11,7 @@ from nas.estimate.long_run import estimated_long_run
 from nas.runs.run import Outcome, Run, Trial
 from nas.runs.whole import missing
 from nas.search.confirmed import search_trials
-from nas.search.front import fell_off, front_of, front_volume, movement
+from nas.search.front import estimated_front, fell_off, front_of, front_volume, movement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,9 @@ def front_document(run: Run, budget_ms: float | None = None, meets: Callable[[Tr
         "precision": run.meta.precision,
         "resolution": run.meta.resolution, "budget_ms": budget, "task": run.meta.task,
         "budgets": [b for b in run.meta.budgets if b <= budget],
-        "hypervolume": front_volume(front, budget),
+        "hypervolume": front_volume(front, budget), "unit": points[0]["unit"] if points else None,
+        "estimated": [r.point() | {"preset": r.preset} for r in estimated_front(records, budget) if meets(r)]
+        if any(r.trained for r in front) else [],
         "points": points, "anchors": shown, "movement": movement(records, budget),
         "fell_off": [r.point() for r in fell_off(records, budget)],
     }

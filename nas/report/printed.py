@@ -17,6 +17,7 @@ from nas.report.decision import decided_front
 from nas.report.documents import front_document, trial_frame
 from nas.runs.budget import is_over_budget, meets_budget
 from nas.runs.run import Run
+from nas.runs.trained import UNIT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,11 +56,13 @@ def against(point: dict[str, Any], front: dict[str, Any], preset: str, most: int
     if anchor is None or changes == "the same":
         return words
     words += f": {point['latency_ms'] - anchor['latency_ms']:+.2f} ms"
-    if anchor["score"] is not None:
+    if anchor["score"] is not None and anchor.get("unit") == point.get("unit"):
         delta = point.get("delta") or {}
         # What the two share of their doubt takes no part in their difference (nas/report/recommendation.py).
         sd = (delta["score_sd"] if delta.get("preset") == preset else
               math.hypot(point["score_sd"] or 0.0, anchor["score_sd"] or 0.0))
+        if point.get("trained"):
+            return words + f", top-1 {100 * (point['score'] - anchor['score']):+.1f} ± {100 * sd:.1f} points"
         words += f", score {point['score'] - anchor['score']:+.3f}" + (f" ± {sd:.3f}" if sd else "")
     return words
 
@@ -87,10 +90,12 @@ def front_table(front: dict[str, Any], *, estimate: str | None = None, width: in
     found = front.get("recommendation")
     tied = found["tied"] if found else []
     first = [f"Take {found['headline']}", *(f"  {note}" for note in found["notes"]), ""] if found else []
+    trained = front.get("unit") == UNIT
     table = Table(title=f"Front under {front['budget_ms']:g} ms on {_device(front)}, {front['resolution']} px, "
                         f"task {front['task']}  ({_standing(front)}; hypervolume {front['hypervolume']:.4f})",
                   title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name, justify in (("trial", "right"), ("latency ms [95 %]", "right"), ("score", "right"),
+    for name, justify in (("trial", "right"), ("latency ms [95 %]", "right"),
+                          ("top-1 % [95 %]" if trained else "score", "right"),
                           ("params M", "right"), ("GMACs", "right"), ("configuration", "left"),
                           (ESTIMATES[estimate][0] if estimate else "beside a preset", "left")):
         table.add_column(name, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
@@ -109,8 +114,13 @@ def front_table(front: dict[str, Any], *, estimate: str | None = None, width: in
                       f"{point['gmacs']:.3f}", name + config.describe(), last)
     for anchor in front["anchors"]:
         over = " (over)" if is_over_budget(anchor["ci_low_ms"], front["budget_ms"]) else ""
-        table.add_row("", latency_words(anchor), score_words(anchor), f"{anchor['params_m']:.2f}",
+        score = score_words(anchor) if anchor.get("trained") or not trained else "not trained"
+        table.add_row("", latency_words(anchor), score, f"{anchor['params_m']:.2f}",
                       f"{anchor['gmacs']:.3f}", f"{_anchor_name(anchor)}{over}", _estimate(anchor, estimate),
+                      style="dim")
+    for point in front.get("estimated", ()):
+        table.add_row(str(point["trial"]), latency_words(point), f"(estimate {score_words(point)})",
+                      f"{point['params_m']:.2f}", f"{point['gmacs']:.3f}", f"(not trained) {point['words']}", "",
                       style="dim")
     for point in front.get("fell_off", ()):
         table.add_row(str(point["trial"]), latency_words(point), score_words(point), f"{point['params_m']:.2f}",
@@ -168,6 +178,8 @@ def _estimate(point: dict[str, Any], name: str | None) -> str:
 
 
 def _standing(front: dict[str, Any]) -> str:
+    if own := [point for point in front["points"] if point.get("trained")]:
+        return f"trained at full width on {own[0]['trained_images']:,} images each, judged on {own[0]['held_out']}"
     if confirmed := sum(point["confirmed"] for point in front["points"]):
         return f"{confirmed} of {len(front['points'])} points confirmed with several seeds"
     return "scores of single runs, not confirmed" if all(
@@ -177,6 +189,8 @@ def _standing(front: dict[str, Any]) -> str:
 def score_words(point: dict[str, Any]) -> str:
     if point["score"] is None:
         return "-"
+    if point.get("trained"):
+        return f"{100 * point['score']:.1f} [{100 * point['top1_low']:.1f}, {100 * point['top1_high']:.1f}]"
     sd = f" ± {point['score_sd']:.3f}" if point.get("score_sd") else ""
     return f"{point['score']:.3f}{sd}"
 
@@ -191,12 +205,13 @@ def front_figure(run: Run) -> go.Figure:
     import plotly.graph_objects as go
 
     front, frame = front_document(run), trial_frame(run)
+    trained = front.get("unit") == UNIT
     shown = frame[(frame.origin == "measured") & frame.score.notna() & frame.preset.isna() & frame.anchor.isna()]
     figure = go.Figure()
     # Scores of trials that ended early are of fewer steps: not on the same scale, so hidden until asked for.
     for outcome, name, symbol, visible in (("complete", "trials", "circle", True),
                                            ("stopped_early", "ended early", "x", "legendonly")):
-        own = shown[shown.outcome == outcome]
+        own = shown[shown.outcome == outcome] if not trained else shown[:0]  # estimates are on another scale
         figure.add_scatter(x=own.latency_ms, y=own.score, mode="markers", name=name, visible=visible,
                            marker={"color": GREY, "size": 7, "opacity": 0.6, "symbol": symbol}, text=own.words,
                            hovertemplate="%{text}<br>%{x:.3f} ms, score %{y:.3f}<extra></extra>")
@@ -219,7 +234,7 @@ def front_figure(run: Run) -> go.Figure:
                            text=[p["words"] for p in fell], customdata=[p["trial"] for p in fell],
                            hovertemplate="<b>trial %{customdata}</b>, fell off the front when confirmed<br>%{text}<br>"
                                          "%{x:.3f} ms, score %{y:.3f}<extra></extra>")
-    anchors = [a for a in front["anchors"] if a["score"] is not None]
+    anchors = [a for a in front["anchors"] if a["score"] is not None and bool(a.get("trained")) == trained]
     if anchors:
         figure.add_scatter(x=[a["latency_ms"] for a in anchors], y=[a["score"] for a in anchors],
                            mode="markers+text", name="published presets, measured here",
@@ -243,7 +258,7 @@ def front_figure(run: Run) -> go.Figure:
     figure.update_layout(
         title=f"FastViT configurations under {front['budget_ms']:g} ms on {_device(front)}, "
               f"{front['resolution']} px, task {front['task']}",
-        xaxis=axis, yaxis_title="proxy score",
+        xaxis=axis, yaxis_title="top-1 on held-out images, trained at full width" if trained else "proxy score",
         template="plotly_white", legend={"orientation": "h", "y": -0.18}, margin={"t": 60, "r": 20})
     return figure
 

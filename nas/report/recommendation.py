@@ -44,7 +44,7 @@ class Limits:
 
     def meets(self, record: Trial, resolution: int, num_classes: int) -> bool:
         """Whether a trial's score and size meet every limit."""
-        score = record.estimate
+        score = record.shown
         if self.least_score is not None and (score is None or score.value < self.least_score):
             return False
         sizes = ((self.most_params_m, lambda c: cost(c, resolution, num_classes).params_m),
@@ -132,7 +132,7 @@ class Recommendation:
     def headline(self) -> str:
         """The first line of a result."""
         pick = self.pick
-        standing = "" if pick.confirmed else " (not confirmed)"
+        standing = "" if pick.confirmed or pick.trained else " (not confirmed)"
         said = [f"{name(pick)}{standing}: {figures(pick)}", self.reason()]
         if self.delta:
             said.append(self.delta.words)
@@ -161,7 +161,11 @@ class Recommendation:
         if others := [r for r in self.tied if r is not self.pick and r is not self.best]:
             said.append(f"{'Another point ties' if len(others) == 1 else f'{len(others)} more points tie'} with it: "
                         f"{_listed(others)}.")
-        if not self.pick.confirmed:
+        if (trained := self.pick.trained) is not None:
+            said.append(f"Each point was trained at full width on {trained.trained_images:,} images and judged on "
+                        f"{trained.held_out}; ± is the chance of those images, and another training of the same "
+                        "network would differ by more.")
+        elif not self.pick.confirmed:
             said.append("Nothing under the budget is confirmed, so the best of many single estimates is probably too "
                         "good; `search.py resume RUN --confirm 8` trains it with more seeds.")
         elif self.unconfirmed:
@@ -205,11 +209,12 @@ def recommend(records: Sequence[Trial], budget_ms: float, *, resolution: int, nu
     under = [r for r in records if eligible(r, budget_ms) and limits.meets(r, resolution, num_classes)]
     if not under:
         return None
-    points = [r for r in under if r.confirmed] or under
+    points = [r for r in under if r.trained] or [r for r in under if r.confirmed] or under
     best = max(points, key=lambda r: (_score(r), -(r.latency_ms or math.inf)))
     tied = tuple(sorted((r for r in points if not worse(r, best)), key=lambda r: r.latency_ms or math.inf))
     front = front_of(under, budget_ms)
-    rivals = tuple(r for r in front if not r.confirmed and best.confirmed and _score(r) > _score(best))
+    rivals = tuple(r for r in front if not r.confirmed and best.confirmed and not best.trained
+                   and _score(r) > _score(best))
     beside = reference(records, budget_ms, tied[0], against)
     return Recommendation(tied[0], best, tied, len(points), rivals, budget_ms, limits,
                           None if beside is None or beside is tied[0] else delta(tied[0], beside),
@@ -228,7 +233,7 @@ def standing(found: Recommendation | None, record: Trial) -> str:
 
 
 def _score(record: Trial) -> float:
-    return record.estimate.value if record.estimate is not None else 0.0
+    return record.shown.value if record.shown is not None else 0.0
 
 
 def _sd(*records: Trial) -> float:
@@ -238,7 +243,7 @@ def _sd(*records: Trial) -> float:
 
 def own_sd(record: Trial) -> float:
     """Standard deviation of a score as far as it is a trial's own."""
-    shown = record.estimate
+    shown = record.shown
     if shown is None:
         return 0.0
     return float((record.apart_sd if shown.source == Source.POSTERIOR and record.apart_sd is not None
@@ -268,7 +273,7 @@ def delta(record: Trial, preset: Trial) -> Delta:
     assert ours is not None, "it was measured"
     assert its is not None, "it was measured"
     change = ours.latency_ms - its.latency_ms
-    known = record.estimate is not None and preset.estimate is not None
+    known = record.shown is not None and preset.shown is not None and record.shown.unit == preset.shown.unit
     return Delta(preset.preset or "", change, 100 * change / its.latency_ms,
                  ours.ci_low_ms > its.ci_high_ms or ours.ci_high_ms < its.ci_low_ms,
                  _score(record) - _score(preset) if known else None, _sd(record, preset) if known else None,
@@ -306,9 +311,10 @@ def name(record: Trial) -> str:
 
 def figures(record: Trial) -> str:
     """Latency and score of a measured trial, such as "1.24 ms, 0.528 ± 0.010"."""
-    shown = record.estimate
+    shown = record.shown
     assert shown is not None, "it was scored"
-    return f"{record.latency_ms:.3g} ms, {shown.value:.3f}" + (f" ± {shown.sd:.3f}" if shown.sd else "")
+    unit = "top-1 " if record.trained else ""
+    return f"{record.latency_ms:.3g} ms, {unit}{shown.value:.3f}" + (f" ± {shown.sd:.3f}" if shown.sd else "")
 
 
 def difference(one: Trial, other: Trial) -> str:

@@ -68,6 +68,7 @@ class RunMeta:
     sampler: Text = "surrogate"
     versions: dict[Text, Text] = field(default_factory=dict)
     host: dict[Text, Any] = field(default_factory=dict)
+    parent: Text | None = None  # pretrained weights of which full-width trainings start from slices
     synthetic: Flag = False  # made up, for demonstration
     schema: Count = SCHEMA
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.runs.budget import meets_budget
 from nas.runs.measurement import Measurement, Origin
+from nas.runs.trained import UNIT, Trained
 from nas.runs.values import Config, Count, Flag, Number, Preset, Text, read
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # No worker records these.
 _ADDED = ("predicted_ms", "confirmed", "posterior", "z_score", "trained", "apart_sd", "params", "started", "finished")
+PROXY_UNIT = "proxy score"
 UNREADABLE = "what was recorded of this trial cannot be read"
 
 
@@ -55,6 +57,7 @@ class Source(StrEnum):
     CONFIRMED = "confirmed"  # trainings with several seeds
     POSTERIOR = "posterior"  # what all trials together say
     RUN = "run"  # one training; its sd is the sampling error over the validation images
+    FULL = "trained"  # the network itself, trained at full width; its sd is the sampling error over held-out images
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Estimate:
     value: float
     sd: float | None
     source: Source
+    unit: str = PROXY_UNIT
 
 
 @dataclass(frozen=True)
@@ -99,15 +103,6 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
-class WholeTraining:
-    """What the whole network reached after training on the run's images: top-1 as a share, and its standard
-    deviation."""
-
-    top1: float
-    sd: float
-
-
-@dataclass(frozen=True)
 class Request:
     """What a trial was asked to do, as it waits in the queue; a trial that the search proposed has nothing of it."""
 
@@ -117,6 +112,8 @@ class Request:
     timm: Text | None = None  # the name of a model of timm, measured and not trained
     probe: Flag = False  # the smallest configuration: measured whatever its predicted latency is
     confirms: Count | None = None  # the trial that this one trains again, with `seed`
+    trains: Count | None = None  # the trial whose configuration this one trains at full width, by `recipe`
+    recipe: dict[Text, Any] | None = None  # nas.proxy.full_recipe.FullRecipe's values
     seed: Count | None = None  # None: the run's
     retry_of: Count | None = None  # the trial whose worker died
     deaths: Count = 0  # of workers, one after the other, before a new rung was reached
@@ -165,6 +162,8 @@ class Trial:
     cost_s: dict[Text, Number] = field(default_factory=dict)
     worker: Text | None = None
     confirms: Count | None = None  # the trial that this one trains again, with `seed`
+    trains: Count | None = None  # the trial whose configuration this one trains at full width
+    full: Trained | None = None  # what that found
     seed: Count | None = None
     reused_from: Count | None = None  # the trial of the same configuration that had ended
     retried: Flag = False  # its worker died; another trial took its place
@@ -175,7 +174,7 @@ class Trial:
     # What nas.search.confirmed adds of other trials.
     confirmed: Confirmed | None = None
     posterior: Estimate | None = None  # of the score at the top rung
-    trained: WholeTraining | None = None
+    trained: Trained | None = None  # what another trial found that trained this one's configuration at full width
     apart_sd: float | None = None  # of the posterior beside others, where they share a level that is in doubt
     z_score: float | None = None  # of the posterior mean among FastViT-Bench's configurations
 
@@ -224,6 +223,13 @@ class Trial:
         return None if self.score is None else Estimate(self.score, self.score_sd, Source.RUN)
 
     @property
+    def shown(self) -> Estimate | None:
+        """What stands on a front: top-1 of the trained network where there is one, else the estimate."""
+        if self.trained is not None:
+            return Estimate(self.trained.top1, self.trained.sd, Source.FULL, UNIT)
+        return self.estimate
+
+    @property
     def words(self) -> str:
         return self.config.describe() if self.config is not None else (self.anchor or "")
 
@@ -241,7 +247,8 @@ class Trial:
             "ci_high_ms": latency and latency.ci_high_ms, "origin": self.origin and self.origin.value,
             "score": shown and shown.value, "score_sd": shown and shown.sd,
             "score_from": shown and shown.source.value, "score_run": self.score,
-            "standing": self.z_score, "apart_sd": self._apart_sd, "params_m": self.params_m, "gmacs": self.gmacs,
+            "standing": self.z_score, "apart_sd": self._apart_sd, **self.trained_row(), "params_m": self.params_m,
+            "gmacs": self.gmacs,
             "words": self.words, "reason": self.reason, "config_key": self.config_key,
             "confirmed": self.confirmed is not None, "steps": self.scores[-1].step if self.scores else None,
             "latency_s": self.cost_s.get("latency"), "proxy_s": self.cost_s.get("proxy"), "worker": self.worker,
@@ -249,12 +256,27 @@ class Trial:
             "config": self.config.to_json() if self.config is not None else None,
         }
 
+    def trained_row(self) -> dict[str, Any]:
+        """What full-width training found, flat."""
+        if (found := self.trained) is None:
+            return dict.fromkeys(("top1", "top1_low", "top1_high", "held_out_images", "trained_images"))
+        low, high = found.interval()
+        return {"top1": found.top1, "top1_low": low, "top1_high": high, "held_out_images": found.images,
+                "trained_images": found.trained_images}
+
     def point(self) -> dict[str, Any]:
-        """The contract's point of a front."""
-        row = self.row()
+        """The contract's point of a front: `score` is in `unit`, of a trained network its top-1; what was estimated
+        before stays in `estimated_score`."""
+        row, shown = self.row(), self.shown
+        row |= {"estimated_score": row["score"], "trained": self.trained is not None,
+                "score": shown and shown.value, "score_sd": shown and shown.sd, "unit": shown and shown.unit,
+                "score_from": shown and shown.source.value}
+        if self.trained is not None:
+            row |= {"held_out": self.trained.held_out, "started_from": self.trained.started_from}
         keys = ("trial", "config_key", "latency_ms", "ci_low_ms", "ci_high_ms", "score", "score_sd", "score_from",
-                "score_run", "params_m", "gmacs", "confirmed", "words")
-        return {"config": None if self.config is None else self.config.to_dict()} | {key: row[key] for key in keys}
+                "score_run", "params_m", "gmacs", "confirmed", "words", "unit", "estimated_score", "trained",
+                "top1_low", "top1_high", "trained_images", "held_out_images", "held_out", "started_from")
+        return {"config": None if self.config is None else self.config.to_dict()} | {key: row.get(key) for key in keys}
 
     def to_record(self) -> dict[str, Any]:
         """What its worker stores in the study: all that it found out, and nothing of the request."""
@@ -265,7 +287,7 @@ class Trial:
             "parts": {name: value for name, value in self.parts.items() if math.isfinite(value)},
             "curve": [list(point) for point in self.curve], "params_m": self.params_m, "gmacs": self.gmacs,
             "cost_s": self.cost_s, "reused_from": self.reused_from, "retried": self.retried,
-            "score_origin": self.score_origin and self.score_origin.value}
+            "full": self.full and self.full.to_dict(), "score_origin": self.score_origin and self.score_origin.value}
         if self.config is not None:
             found |= {"config": self.config.to_dict(), "config_key": self.config_key}
         return {key: value for key, value in found.items() if value is not None and value != [] and value != {}}

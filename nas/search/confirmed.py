@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from nas.estimate.offsets import Offsets, Score, bench_scores, fit_seeds, seed_offsets
 from nas.proxy.recipe import RECIPE
 from nas.runs.measurement import Measurement, Origin
-from nas.runs.trial import Confirmed, Estimate, Outcome, SeedRun, Source, Trial
+from nas.runs.trained import UNIT
+from nas.runs.trial import PROXY_UNIT, Confirmed, Estimate, Outcome, SeedRun, Source, Trial
 
 if TYPE_CHECKING:
     from nas.runs.run import Run
@@ -37,7 +38,8 @@ def with_confirmations(trials: Sequence[Trial], attrs: Mapping[str, Any], finger
 
     A trial is confirmed when all its seeds are there. Its score is what the further seeds say of it on the level of the
     first one, as a mixed model of configurations and seeds has it (nas/estimate/offsets.py); the search's own run, for
-    which it was chosen, does not count. The latency of every trial is that of all sessions that measured its network.
+    which it was chosen, does not count. The latency of every trial is that of all sessions that measured its network,
+    and what full-width training found of a configuration is its trial's.
 
     Args:
         fingerprint: of the images, whose runs in FastViT-Bench tell the seeds' offsets too; "" for none.
@@ -55,11 +57,12 @@ def with_confirmations(trials: Sequence[Trial], attrs: Mapping[str, Any], finger
                       first)
     offset = seed_offsets([(item, seed, step, value) for (item, seed, step), value in known.items()
                            if step is not None], first)
+    trained = {trial.trains: trial.full for trial in trials if trial.trains is not None and trial.full is not None}
     found = []
     for trial in trials:
-        if trial.confirms is not None:
+        if trial.confirms is not None or trial.trains is not None:
             continue
-        first_latency = trial.latency
+        first_latency, trial = trial.latency, replace(trial, trained=trained.get(trial.trial))
         if (latency := latencies.get(trial.config_key or "")) is not None and first_latency is not None:
             trial = replace(trial, latency=latency, reason=trial.reason or _moved(first_latency, latency))
         if (posterior := posteriors.get(trial.trial)) is not None:
@@ -107,10 +110,12 @@ def read_posteriors(values: Any) -> dict[int, tuple[Estimate, float | None]]:
     """By trial: its posterior, and the z-score of that; empty for what update_posterior cannot have written."""
     found = {}
     try:
+        unit = values.get("unit")
+        unit = f"estimated {UNIT}" if isinstance(unit, str) and unit.startswith(UNIT) else PROXY_UNIT
         for number, (mean, sd, *z_score) in values["trials"].items():
             numbers = [float(value) for value in (mean, sd, *z_score)]
             if all(map(math.isfinite, numbers)):
-                found[int(number)] = (Estimate(numbers[0], numbers[1], Source.POSTERIOR),
+                found[int(number)] = (Estimate(numbers[0], numbers[1], Source.POSTERIOR, unit),
                                       numbers[2] if z_score else None)
     except (TypeError, ValueError, KeyError, AttributeError):
         return {}

@@ -24,12 +24,14 @@ def eligible(trial: Trial, budget_ms: float) -> bool:
 def axes(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
     """Latencies in ms, and the scores that are shown, of eligible trials."""
     return ([t.latency_ms or math.nan for t in trials],
-            [t.estimate.value if t.estimate is not None else math.nan for t in trials])
+            [t.shown.value if t.shown is not None else math.nan for t in trials])
 
 
 def front_of(records: Sequence[Trial], budget_ms: float) -> list[Trial]:
-    """The eligible trials that no other one dominates, from fast to slow."""
+    """The eligible trials that no other one dominates, from fast to slow: once networks are trained at full width, of
+    those alone, for their top-1 and an estimate are not on one scale."""
     under = [r for r in records if eligible(r, budget_ms)]
+    under = [r for r in under if r.trained is not None] or under
     return [under[i] for i in pareto(*axes(under))]
 
 
@@ -43,6 +45,11 @@ def before_confirming(trials: Sequence[Trial]) -> list[Trial]:
     """The trials as they were known before any was confirmed: with their first latency, and without further seeds."""
     return [t if t.confirmed is None else replace(t, confirmed=None, latency=t.confirmed.latency_before)
             for t in trials]
+
+
+def estimated_front(records: Sequence[Trial], budget_ms: float) -> list[Trial]:
+    """The front of the trials that were not trained at full width, by their estimates."""
+    return front_of([r for r in records if r.trained is None], budget_ms)
 
 
 def _confirmed(trials: Sequence[Trial], budget_ms: float) -> list[tuple[Trial, Confirmed, Measurement]]:

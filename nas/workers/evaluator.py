@@ -1,6 +1,6 @@
 """What a worker does to a configuration: measure it, and train it rung by rung.
 
-A worker takes any object with these five methods, so that a simulation can stand in for the minutes of a real
+A worker takes any object with these methods, so that a simulation can stand in for the minutes of a real
 trial (tests/nas/stand_in.py, benchmarks/scale.py) while asking, recording, dying and resuming stay what they are.
 """
 
@@ -16,12 +16,19 @@ from nas.errors import UsageError
 from nas.proxy.recipe import RECIPE
 
 if TYPE_CHECKING:
+    from nas.data import Task
     from nas.latency import Measurement
+    from nas.proxy.full import FullResult
+    from nas.proxy.full_recipe import FullRecipe
     from nas.proxy.parent import Parent
+    from nas.proxy.pretrained import Pretrained
     from nas.proxy.train import ProxyResult
     from nas.runs.run import Run
 
 OTHER_SPEED = 0.1  # of the reference network between two measurements, relative: they do not compare
+
+
+SETTLING_IMAGES = 512  # of which a pretrained parent takes its BatchNorm statistics
 
 
 class Evaluator(Protocol):
@@ -34,6 +41,10 @@ class Evaluator(Protocol):
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
               on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
         """Train and score; goes on from `checkpoint` where there is one, ends early when `on_rung` says so."""
+
+    def train_full(self, config: FastViTConfig, *, recipe: FullRecipe, checkpoint: Path, weights: Path,
+                   on_rung: Callable[[int, float, float], Any]) -> FullResult:
+        """Train at full width from `checkpoint` on, judge, and write the weights (nas.proxy.full.train_full)."""
 
     def shipped(self, seed: int) -> dict[str, dict[int, dict[str, Any]]]:
         """Scores that are known without training, by configuration key and step."""
@@ -60,6 +71,9 @@ class RunEvaluator:
         self.run, self.meta, self.path = run, run.meta, run.path
         self._reference_ms: float | None = None  # how fast the machine is, as the first measurement found it
         self._parents: dict[int, Parent] = {}
+        self._data = data or self.meta.task
+        self._whole_images: Task | None = None  # at the full resolution, which proxies need not
+        self._pretrained: Pretrained | None = None
         processor = self.meta.processor
         # A device behind an address is the same for everybody; a local one is each machine's own.
         if not is_remote(self.meta.device) and processor not in (None, machine()):
@@ -108,6 +122,32 @@ class RunEvaluator:
 
         return score(config, self.task, steps=self.meta.steps, seed=seed, checkpoint=checkpoint, on_rung=on_rung,
                      parent=self.parent(seed))
+
+    def train_full(self, config: FastViTConfig, *, recipe: FullRecipe, checkpoint: Path, weights: Path,
+                   on_rung: Callable[[int, float, float], Any]) -> FullResult:
+        from nas.data.folder import whole_task
+        from nas.proxy.full import train_full
+
+        if self._whole_images is None:
+            self._whole_images = whole_task(self._data, self.meta.resolution, self.meta.seed)
+            if self.meta.parent is not None:
+                self._pretrained = self._settled(self._whole_images)
+        start = None if self._pretrained is None else self._pretrained.hand_down
+        return train_full(config, self._whole_images, recipe, checkpoint=checkpoint, weights=weights, on_rung=on_rung,
+                          start=start)
+
+    def _settled(self, images: Task) -> Pretrained:
+        """The run's pretrained parent, at home on its images."""
+        import numpy as np
+
+        from nas.proxy.full import as_input
+        from nas.proxy.pretrained import FILE, Pretrained
+
+        found = Pretrained.read(self.path / FILE)
+        some = np.arange(min(len(images.train), SETTLING_IMAGES))
+        found.settle(as_input(images.train.batch(part, self.meta.resolution).images)
+                     for part in np.array_split(some, max(1, len(some) // 64)))
+        return found
 
     def shipped(self, seed: int) -> dict[str, dict[int, dict[str, Any]]]:
         from nas.bench.table import shipped_scores

@@ -23,13 +23,17 @@ from fastvit.presets import PRESETS, SUCCESSORS
 from nas.clock import now
 from nas.errors import Failure, UsageError
 from nas.latency.noise import others_here, others_words
-from nas.runs.meta import RunMeta, SpaceSource
+from nas.proxy.pretrained import FILE as PARENT
+from nas.proxy.pretrained import Pretrained
+from nas.runs.meta import ConfirmationState, RunMeta, SpaceSource
 from nas.runs.run import Run, RunState, Trial, launcher
 from nas.runs.storage import ENVIRONMENT
 from nas.runs.trial import Outcome, Request
 from nas.search.confirmation import FINALISTS, SHARE, Confirmation, parents_seconds, update_posterior
 from nas.search.confirmed import search_trials
 from nas.search.feasibility import feasibility
+from nas.search.full_training import SHARE as FULL_SHARE
+from nas.search.full_training import FullTraining, waiting_to_train
 from nas.workers.pool import Pool
 from nas.workers.resources import default_workers, share, this_machine, too_many
 from space import SearchSpace
@@ -48,7 +52,7 @@ def check_budget(budget_ms: float) -> None:
 
 def check_limits(args: argparse.Namespace) -> None:
     for name, low in (("trials", 1), ("workers", 1), ("steps", 1), ("resolution", 32), ("seed", 0),
-                      ("confirm", 0)):
+                      ("confirm", 0), ("train_images", 50 * 64)):
         value = getattr(args, name, None)
         if value is not None and value < low:
             raise UsageError(f"--{name} {value}: expected at least {low}")
@@ -68,8 +72,11 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def start(args: argparse.Namespace) -> Run:
+def start(args: argparse.Namespace, parent: Pretrained | None = None) -> Run:
     """Make a run's folder and its study from the command's words; the presets wait in its queue.
+
+    Args:
+        parent: of whose weights the networks that are trained at full width start from slices.
 
     Raises:
         UsageError: budget, data, space, device or folder cannot be used.
@@ -101,9 +108,11 @@ def start(args: argparse.Namespace) -> Run:
         most_size_mb=getattr(args, "max_size_mb", None), most_memory_mb=getattr(args, "max_memory_mb", None),
         task=absolute(args.data), task_fingerprint=task.fingerprint, num_classes=task.num_classes,
         space=SpaceSource(space.name, space.source), seed=args.seed, steps=rungs(args.steps)[-1], recipe=RECIPE,
-        sampler=args.sampler, versions=_versions(),
+        sampler=args.sampler, parent=None if parent is None else parent.name, versions=_versions(),
         host={"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),
               "processor": machine()}), args.storage or os.environ.get(ENVIRONMENT) or None)
+    if parent is not None:
+        parent.write(run.path / PARENT)
     run.create_study()
     enqueue_presets(run)
     for name in anchors:
@@ -177,6 +186,14 @@ def to_confirm(asked: int | None, meta: RunMeta, minutes: float | None, workers:
     return FINALISTS if asked is None else asked
 
 
+def trains_whole(meta: RunMeta, minutes: float | None, images: int | None, asked: int | None) -> bool:
+    """Whether a run ends with its finalists trained at full width: on a user's images, where there is a time for it
+    or a number of images, and nobody asked for none."""
+    from nas.data import DRAWN
+
+    return meta.task not in DRAWN and bool(minutes or images) and asked != 0
+
+
 def _launch(run: Run, args: argparse.Namespace) -> int:
     from nas.proxy.parent import PRESET, parent_path
     from nas.report.printed import front_table, write_report
@@ -201,15 +218,22 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
     minutes = args.minutes or (DEFAULT_MINUTES if trials is None else None)
     run.tell_to_stop(False)
     earlier = float(run.progress.elapsed_s)
-    count = to_confirm(args.confirm, run.meta, minutes, workers)
-    if count == 0 and args.confirm is None:
+    images = getattr(args, "train_images", None)
+    whole = trains_whole(run.meta, minutes, images, args.confirm)
+    unfinished = (whole and not (args.trials or args.minutes)
+                  and run.progress.confirming == ConfirmationState.NOW)
+    if unfinished:
+        minutes = None  # interrupted while its finalists were trained: on to the end of that, and no further
+    count = 0 if whole else to_confirm(args.confirm, run.meta, minutes, workers)
+    if count == 0 and args.confirm is None and not whole:
         print(f"{minutes:g} minutes are too few to train the parents of further seeds, so no point is confirmed and "
               f"all the time is for the search (--confirm {FINALISTS} confirms all the same)", file=sys.stderr)
-    searching = 60 * (minutes or 0) * (1 - SHARE if count else 1)
+    searching = 60 * (minutes or 0) * (1 - (FULL_SHARE if whole else SHARE if count else 0.0))
     run.update(state=RunState.RUNNING, **launcher(), resumed=now(), workers=workers,
                **_left(minutes, searching, 0.0),
                trial_limit=None if trials is None else done + trials)
-    confirmation = Confirmation(run, count)
+    confirmation: Confirmation | FullTraining = (
+        FullTraining(run, args.confirm, images, unfinished=unfinished) if whole else Confirmation(run, count))
     print(f"run {run.path}: {run.meta.task}, {run.meta.resolution} px, {run.meta.device}, "
           f"budget {run.meta.budget_ms:g} ms, {workers} workers", file=sys.stderr)
     if not parent_path(run.meta.task_fingerprint, run.meta.steps, run.meta.seed).exists():
@@ -272,7 +296,7 @@ def _feasible_yet(run: Run, records: Sequence[Trial], args: argparse.Namespace) 
             f"random configurations to meet the budget. Go on with: python search.py resume {run.path} --trials {more}")
 
 
-def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmation: Confirmation,
+def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmation: Confirmation | FullTraining,
                    args: argparse.Namespace) -> int:
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     if confirmation.trouble:
@@ -285,6 +309,9 @@ def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmat
         own = found is not None and any(point["trial"] == found["trial"] for point in points)
         trial = found["trial"] if own else points[-1]["trial"]
         say(f"export it:   python search.py export {run.path} --trial {trial} --name fastvit_mine")
+    if left := waiting_to_train(run):
+        say(f"{left} more network{'s' * (left > 1)} had no time left to be trained at full width; "
+            f"`search.py resume {run.path}` trains what waits")
     if signals.count:
         say(f"go on with:  python search.py resume {run.path}")
         return 143 if signals.last == signal.SIGTERM else 130
@@ -330,7 +357,7 @@ class _Signals:
             raise KeyboardInterrupt
 
 
-def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation, begun: float,
+def _watch(run: Run, pool: Pool, signals: _Signals, confirmation: Confirmation | FullTraining, begun: float,
            earlier: float, minutes: float | None, searching: float, trials: int | None, done: int) -> None:
     from nas.workers.worker import idle_path
 

@@ -54,6 +54,11 @@ def checkpoint_path(run: Run, key: str, seed: int) -> Path:
     return run.path / "workers" / f"{_inside(key)}-{int(seed)}.pt"
 
 
+def full_checkpoint_path(run: Run, key: str, seed: int) -> Path:
+    """As `checkpoint_path`, of a full-width training."""
+    return checkpoint_path(run, f"full-{key}", seed)
+
+
 def _inside(name: str) -> str:
     """A name that came with a run, made safe to be a file's: a run from elsewhere is data."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", str(name))
@@ -62,7 +67,8 @@ def _inside(name: str) -> str:
 def drop_checkpoint(run: Run, trial: Trial) -> None:
     """Once a trial's result is recorded nobody goes on from its checkpoint."""
     if trial.config_key is not None:
-        checkpoint_path(run, trial.config_key, trial.seed or 0).unlink(missing_ok=True)
+        path = checkpoint_path if trial.trains is None else full_checkpoint_path
+        path(run, trial.config_key, trial.seed or 0).unlink(missing_ok=True)
 
 
 class Heartbeat:

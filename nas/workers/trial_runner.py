@@ -21,13 +21,14 @@ from nas.runs.budget import is_over_budget
 from nas.runs.measurement import Origin
 from nas.runs.run import Run
 from nas.runs.storage import StorageGone, without_secrets
+from nas.runs.trained import Trained
 from nas.runs.trial import Outcome, Request, Rung, ScoreOrigin, Trial, with_rung
 from nas.search.confirmed import search_trials
 from nas.search.early_stopping import dominated
 from nas.search.feasibility import over_limits, surely_over
 from nas.search.proposer import Proposer
 from nas.workers.evaluator import Evaluator
-from nas.workers.liveness import checkpoint_path
+from nas.workers.liveness import checkpoint_path, full_checkpoint_path
 
 if TYPE_CHECKING:
     import optuna
@@ -86,6 +87,8 @@ class TrialRunner:
         if request.timm is not None:
             return self.measured_model(attempt.store(attempt.found), request.timm)
         begun = attempt.store(self.begun(attempt, request))
+        if request.trains is not None:
+            return self.trained_full(attempt, begun, request)
         if request.confirms is not None:
             return self.trained(attempt, begun, may_stop=False)
         if not request.always_measured and (ruled_out := self.gated(begun)) is not None:
@@ -105,7 +108,7 @@ class TrialRunner:
         config = request.config or self._proposed(attempt) or self.proposer.space.suggest(attempt.trial)
         size = cost(config, meta.resolution, num_classes=meta.num_classes)
         return replace(trial, config=config, params_m=size.params_m, gmacs=size.gmacs, scores=request.scores,
-                       seed=meta.seed if request.seed is None else request.seed)
+                       trains=request.trains, seed=meta.seed if request.seed is None else request.seed)
 
     def _proposed(self, attempt: Attempt) -> FastViTConfig | None:
         """The configuration that this worker has proposed in this trial."""
@@ -198,6 +201,27 @@ class TrialRunner:
                        scores=tuple(rung for rung in found.scores if rung.step <= last.step),
                        score_origin=ScoreOrigin.TRAINED,
                        cost_s=cost_s | {"paused": paused_s, "proxy": time.perf_counter() - begun - paused_s})
+
+
+    def trained_full(self, attempt: Attempt, trial: Trial, request: Request) -> Trial:
+        """Train a finalist at full width, and keep its weights."""
+        from nas.proxy.full_recipe import BATCH, FullRecipe
+        from nas.proxy.keep import full_weights_path
+
+        begun, config = time.perf_counter(), trial.architecture
+        recipe = FullRecipe.from_dict(request.recipe or {})
+
+        def on_rung(step: int, top1: float, sd: float) -> None:
+            attempt.store(with_rung(attempt.found, Rung(step, top1, sd)))
+
+        result = self.evaluator.train_full(
+            config, recipe=recipe, checkpoint=full_checkpoint_path(self.run, config.key(), trial.seed or 0),
+            weights=full_weights_path(self.run.path, request.trains or 0), on_rung=on_rung)
+        full = Trained(trial.trial, result.hits, result.images, result.held_out, BATCH * recipe.steps,
+                       recipe.resolution, recipe.pixels, result.started_from, result.cpu_s, recipe.to_dict())
+        return replace(attempt.found, outcome=Outcome.COMPLETE, score=full.top1, score_sd=full.sd, full=full,
+                       curve=tuple(result.curve), score_origin=ScoreOrigin.TRAINED,
+                       cost_s=trial.cost_s | {"training": time.perf_counter() - begun})
 
 
 def finite_rung(result: ProxyResult) -> Rung:

@@ -13,13 +13,17 @@ from PIL import Image
 
 from fastvit import PRESETS, FastViTConfig
 from nas.data import load_task
+from nas.data.folder import whole_task
 from nas.errors import UsageError
 from nas.export import find, load
 from nas.proxy import score
-from nas.proxy.keep import keep_weights, weights_path
+from nas.proxy.full import hits, train_full
+from nas.proxy.full_recipe import BATCH, FullRecipe
+from nas.proxy.keep import full_weights_path, keep_weights, weights_path
 from nas.proxy.net import proxy_config
 from nas.runs.measurement import Origin
 from nas.runs.run import Run
+from nas.runs.trained import Trained
 from search import main
 from space import SearchSpace
 from tests.fastvit.test_fusion import narrow
@@ -180,3 +184,55 @@ def test_a_card_says_how_the_trial_stands_in_its_run(tmp_path: Path) -> None:
         assert said in words
         assert "Beside a preset of that run: against" in words
         assert ("Note: for the doorbell." in words) == (trial == pick)
+
+
+def trained_run(tmp_path: Path) -> tuple[Run, Trained]:
+    """A run on photographs whose only trial another one trained at full width."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(8):
+            picture = rng.integers(0, 255, (40, 40, 3), np.uint8)
+            Image.fromarray(picture).save(tmp_path / "photos" / name / f"{number}.png")
+    run = make_run(tmp_path / "run", {}, str(tmp_path / "photos"), 32)
+    recipe = FullRecipe(BATCH, 32, 32)
+    found = train_full(CONFIG, whole_task(tmp_path / "photos", 32, 0), recipe, checkpoint=tmp_path / "c.pt",
+                       weights=full_weights_path(run.path, 0), on_rung=lambda *_: None)
+    trained = Trained(1, found.hits, found.images, found.held_out, BATCH, 32, 32, "random weights", found.cpu_s,
+                      recipe.to_dict())
+    run.study.enqueue_trial({}, user_attrs={"trains": 0, "config": CONFIG.to_dict(), "recipe": recipe.to_dict()})
+    trial = run.study.ask()
+    trial.set_user_attr("record", {"outcome": "complete", "trains": 0, "config": CONFIG.to_dict(),
+                                   "config_key": CONFIG.key(), "score": trained.top1, "full": trained.to_dict()})
+    run.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    return run, trained
+
+
+def test_what_was_trained_in_the_search_goes_home_and_is_trained_on(tmp_path: Path) -> None:
+    run, trained = trained_run(tmp_path)
+    words = [str(run.path), "--trial", "0", "--to", str(tmp_path)]
+    assert main(["export", *words, "--name", "net_one"]) == 0
+    folder = tmp_path / "net_one"
+    sheet = json.loads((folder / "fastvit.json").read_text())
+    assert "trained in the search on photos: 64 images at 32 px" in sheet["weights"]
+    assert sheet["accuracy"]["top1"] == pytest.approx(100 * trained.top1)
+    assert sheet["class_names"] == ["cat", "dog"]
+    card = (folder / "README.md").read_text()
+    assert "In the search itself, in the lean form" in card
+    assert f"top-1 {100 * trained.top1:.1f} %" in card
+    # The exported network is the one that was judged: the same hits on the same images, normalised as the sheet says.
+    task, model = whole_task(tmp_path / "photos", 32, 0), load(folder)
+    assert sheet["mean"] == sheet["std"] == [0.5, 0.5, 0.5]
+    assert hits(model, task, np.arange(trained.images), 32).sum() == trained.hits
+    assert main(["verify", str(folder)]) == 0
+    # Training goes on from them by itself, and other weights lose the label.
+    assert main(["train", *words, "--name", "net_two", "--data", str(tmp_path / "photos"), "--epochs", "1",
+                 "--batch-size", "4", "--lr", "1e-9"]) == 0
+    further = json.loads((tmp_path / "net_two" / "fastvit.json").read_text())
+    assert further["provenance"]["training"]["started_from"] == sheet["weights"]
+    assert torch.allclose(load(tmp_path / "net_two").stem[0].convs[0].conv.weight,
+                          model.stem[0].convs[0].conv.weight, atol=1e-5)
+    assert main(["export", *words, "--name", "net_three", "--num-classes", "7"]) == 0
+    other = json.loads((tmp_path / "net_three" / "fastvit.json").read_text())
+    assert other["accuracy"] is None
+    assert "trained_in_search" not in other["provenance"]

@@ -114,7 +114,13 @@ def test_a_start_is_gone_on_from() -> None:
     task = colours()
     trained = FullTrainer(TINY, task, FullRecipe(BATCH, 32, 32, seed=1))
     trained.to(1)
-    again = FullTrainer(TINY, task, FullRecipe(BATCH, 32, 32, seed=2), start=trained.state())
+
+    def start(net: FastViT) -> str:
+        net.load_state_dict(trained.state())
+        return "those of another"
+
+    again = FullTrainer(TINY, task, FullRecipe(BATCH, 32, 32, seed=2), start=start)
+    assert again.started_from == "those of another"
     assert all(torch.equal(value, again.state()[name]) for name, value in trained.state().items())
 
 
