@@ -34,6 +34,8 @@ def check_same(run: Run, args: argparse.Namespace) -> None:
         _refuse(run, "device", args.device, meta.device)
     if args.space is not None and SearchSpace.load(args.space).source != meta.space.toml:
         _refuse(run, "space", args.space, meta.space.name)
+    if (parent := getattr(args, "parent", None)) is not None:
+        _refuse(run, "parent", parent, meta.parent or "none")
     if args.steps is not None and rungs(args.steps)[-1] != meta.steps:
         _refuse(run, "steps", args.steps, meta.steps)
     for name in ("params_m", "size_mb", "memory_mb"):
