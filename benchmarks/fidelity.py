@@ -24,15 +24,15 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
+from zero_cost import sign_codes, synflow
 
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.bench.table import lean_rows, read_bench
-from nas.estimate.long_run import features, fit_law, pairs, standing
+from nas.estimate.long_run import features, fit_law, pairs, z_scores
 from nas.estimate.surrogate import Evidence, Surrogate, bench_evidence, encode, leave_out, size_features
 from nas.latency import measure
 from nas.proxy.recipe import ALONE, ONE_PARENT, RECIPE
-from nas.proxy.zero_cost import sign_codes, synflow
 from nas.search.pareto import pareto
 
 BINS = 5
@@ -119,7 +119,7 @@ def estimators(frame: pd.DataFrame, rows: list[Evidence], steps: int, truth_task
         posterior = model.predict(configs)[0]
         found["posterior (short runs only)"] = posterior
         found["long run as estimated (law of size and posterior, the other task's long runs)"] = law_of_others(
-            configs, truth_task, standing(model, configs, configs))
+            configs, truth_task, z_scores(model, configs, configs))
         found["posterior without its own runs"] = [
             Surrogate(steps).fit([row for row in rows if row.config.key() != config.key()]).predict([config])[0][0]
             for config in configs]

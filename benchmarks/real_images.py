@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 from fidelity import latency_ms, pairs_tau, with_interval
+from zero_cost import sign_codes
 
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.bench.real_images import TruthRow, truth_rows
 from nas.estimate.accuracy import AccuracyModel, Whole, data_set, shipped_whole
-from nas.proxy.zero_cost import sign_codes
 
 BINS, FEWEST = 5, 4
 BUDGETS = ("t8", "s12", "sa12")  # whose latencies are the budgets

@@ -125,9 +125,9 @@ def child(path: str, threads: int, seconds: float, number: int) -> None:
 
 
 def said(error: BaseException) -> str:
-    from nas.runs.storage import first_line
+    from nas.runs.storage import public_line
 
-    return f"{type(error).__name__}: {first_line(error)}"[:160]
+    return f"{type(error).__name__}: {public_line(error)}"[:160]
 
 
 def cell(path: Path, url: str | None, workers: int, seconds: float) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class FastViT(nn.Module):
                       scale=config.stem_scale),
             MobileOne(widths[0], widths[0], 1, branches=branches))
         total = sum(config.depths)
-        rates = torch.linspace(0, config.drop_path, total, device="cpu").tolist() if total > 1 else [0.0]
+        rates = torch.linspace(0, config.drop_path, total, device="cpu").tolist()
         self.stages = nn.ModuleList()
         for stage in range(config.stages):
             layers = nn.Sequential()

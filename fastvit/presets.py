@@ -3,11 +3,11 @@ Apple's successors MCi0 .. MCi4."""
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 from fastvit.config import FastViTConfig
+from fastvit.hint import did_you_mean
 
 _REPMIXER = ("repmixer",) * 4
 _ATTENTION_LAST = ("repmixer", "repmixer", "repmixer", "attention")
@@ -70,7 +70,5 @@ def named_config(text: str) -> tuple[str, FastViTConfig]:
     path = Path(text)
     if path.is_file():
         return path.stem, FastViTConfig.from_json(path.read_text(encoding="utf-8"))
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
     raise ValueError(f"{text!r} is neither a preset ({', '.join((*PRESETS, *SUCCESSORS))}) nor a configuration file"
-                     f"{hint}")
+                     + did_you_mean(name, known, cutoff=0.3))

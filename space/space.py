@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import tomllib
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvit.config import MIXERS, STAGE_COUNTS, STAGES, UNUSED_KERNEL, FastViTConfig
+from fastvit.hint import did_you_mean
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -71,10 +71,8 @@ class SearchSpace:
         if str(name) not in cls.shipped():
             path = Path(name)
             if not path.is_file():
-                nearest = difflib.get_close_matches(str(name), cls.shipped(), n=1)
-                hint = f"; did you mean {nearest[0]}?" if nearest else ""
                 raise ValueError(f"{str(name)!r} is neither a shipped space ({', '.join(cls.shipped())}) "
-                                 f"nor a TOML file{hint}")
+                                 f"nor a TOML file{did_you_mean(str(name), cls.shipped())}")
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

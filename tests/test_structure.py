@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up: a room imports from rows below its own and from itself. Rooms of one row do not know each other.
 ORDER = (
     ("fastvit", "nas.errors", "nas.files", "nas.clock"),
-    ("space", "nas.recipe", "nas.quiet"),
+    ("space", "nas.recipe", "nas.quiet", "nas.versions"),
     ("nas.data", "nas.runs"),
     ("nas.proxy", "nas.latency"),
     ("nas.bench",),

@@ -4,8 +4,7 @@ On each task of FastViT-Bench the posterior of short runs stands beside long run
 regression (MacKay, 1992) of the long run on the logarithms of GMACs, parameters, depth and activations and on that
 posterior, over both tasks, is the law; without a posterior, the same on size alone. Both are always labelled estimated.
 
-Tasks differ in their scales, so scores enter as their standing: how many standard deviations above the mean of the
-benchmark's configurations.
+Tasks differ in their scales, so scores enter as z-scores among the benchmark's configurations.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ PAIRS = Path(__file__).parents[1] / "bench" / "long_runs.json"  # python -m nas.
 
 @dataclass(frozen=True)
 class Pair:
-    """A configuration's standing after short runs, and its score and standing after long ones, on one task."""
+    """A configuration's z-score after short runs, and its score and z-score after long ones, on one task."""
 
     task: str
     config: FastViTConfig
@@ -38,7 +37,7 @@ class Pair:
     long: float
 
 
-def standing(model: Surrogate, configs: Sequence[FastViTConfig], among: Sequence[FastViTConfig]) -> np.ndarray:
+def z_scores(model: Surrogate, configs: Sequence[FastViTConfig], among: Sequence[FastViTConfig]) -> np.ndarray:
     """Posterior means of `configs`, as standard deviations above the mean of `among`: (N,).
 
     What the posterior does not know counts as spread, so that one which has learned nothing puts everybody at 0.
@@ -62,7 +61,7 @@ def make_pairs() -> list[Pair]:
         if not model.ready or not truth:
             continue
         scores = np.array([np.mean(one) for one in truth.values()])
-        before = standing(model, list(truth), list(truth))
+        before = z_scores(model, list(truth), list(truth))
         found += [Pair(task, *values) for values in zip(
             truth, before.tolist(), scores.tolist(), ((scores - scores.mean()) / scores.std()).tolist(), strict=True)]
     return found
@@ -76,13 +75,13 @@ def pairs() -> list[Pair]:
 
 
 def features(configs: Sequence[FastViTConfig], short: Sequence[float] | np.ndarray | None) -> np.ndarray:
-    """What the law reads of each configuration: (N, 4) without standings after short runs, (N, 5) with them."""
+    """What the law reads of each configuration: (N, 4) without z-scores after short runs, (N, 5) with them."""
     sizes = np.array([size_features(config) for config in configs])
     return sizes if short is None else np.column_stack([sizes, short])
 
 
 def fit_law(known: Sequence[Pair], *, short: bool) -> Any:
-    """The law of these pairs; `short` says whether it reads the standing after short runs."""
+    """The law of these pairs; `short` says whether it reads the z-score after short runs."""
     from sklearn.linear_model import BayesianRidge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -104,7 +103,7 @@ def _scale() -> tuple[float, float]:
 
 
 def population() -> list[FastViTConfig]:
-    """The configurations among which a standing is one."""
+    """Reference set for the z-score."""
     return list(dict.fromkeys(pair.config for pair in pairs()))
 
 
@@ -114,7 +113,7 @@ def estimated_long_run(configs: Sequence[FastViTConfig], short: Sequence[float |
     interval.
 
     Args:
-        short: standing of each configuration in the posterior of a run; None, as a whole or for one of them, where
+        short: z-score of each configuration in the posterior of a run; None, as a whole or for one of them, where
             there is none: size alone then decides.
     """
     short = [None] * len(configs) if short is None else short

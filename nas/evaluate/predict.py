@@ -14,8 +14,6 @@ from nas.errors import Failure, UsageError
 from nas.export.formats import Artefact, Runner, format_named, require
 from nas.export.variant import read_sheet
 
-FORMS = ("fused", "unfused", "onnx")
-
 
 def runner(folder: Path, form: str, device: str = "cpu") -> Runner:
     """The folder's network in the form "fused", "unfused", or that of any format or file in it.

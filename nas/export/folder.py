@@ -6,25 +6,24 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import platform
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from fastvit.config import FastViTConfig
 from nas.clock import now
-from nas.errors import Failure, NotAvailable, UsageError
+from nas.errors import Failure, NotAvailable, UsageError, first_line
 from nas.export.formats import Artefact, format_named, require
 from nas.export.images import probe_images
 from nas.export.parity import compare, module_runner, stressed, worst
 from nas.export.variant import SHEET, Variant, check_name, read_sheet
 from nas.files import swap_folders, write_atomic, write_json
+from nas.versions import versions
 
 SUMS = "SHA256SUMS"
 FUSED_TOLERANCE = 1e-4  # relative, float32; right fusions are a hundred times closer
@@ -38,15 +37,8 @@ class Exported:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def versions() -> dict[str, str]:
-    """What the folder was made with."""
-    found = {"python": platform.python_version()}
-    for package in ("fastvit-explorer", "torch", "timm", "onnx", "onnxruntime", "coremltools", "openvino", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+# What a folder's content depends on.
+PACKAGES = ("fastvit-explorer", "torch", "timm", "onnx", "onnxruntime", "coremltools", "openvino", "numpy")
 
 
 def destination(name: str, to: str | Path) -> Path:
@@ -181,12 +173,8 @@ def _sheet(variant: Variant, written: dict[str, Any], failed: dict[str, str]) ->
             "class_names": list(variant.class_names), "weights": variant.weights, "made": now(),
             "mean": list(variant.mean), "std": list(variant.std),
             "provenance": variant.provenance, "accuracy": variant.accuracy, "latency": variant.latency,
-            "options": variant.options.to_dict(), "versions": versions(), "formats": written, "failed_formats": failed}
-
-
-def first_line(error: BaseException) -> str:
-    """An error in one line, for tables and cards."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            "options": variant.options.to_dict(), "versions": versions(*PACKAGES), "formats": written,
+            "failed_formats": failed}
 
 
 def size_of(path: Path) -> int:

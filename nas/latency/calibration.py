@@ -96,7 +96,7 @@ def calibrate(device: str, setting: Setting, *, space: SearchSpace | None = None
         for config, one in found:
             configs.append(config)
             ms.append(one.latency_ms)
-            sd.append(relative_sd(one))
+            sd.append(one.relative_sd)
             references.append(one.reference_ms)
             times.append(time.perf_counter() - begun)
         if tell:
@@ -127,11 +127,6 @@ def _measured(group: list[FastViTConfig], device: str, setting: Setting,
             except Failure as error:
                 failures.append(str(error))
         return found
-
-
-def relative_sd(found: Measurement) -> float:
-    """A measurement's standard deviation from its 95 % interval, as a share of it."""
-    return (found.ci_high_ms - found.ci_low_ms) / (3.92 * found.latency_ms)
 
 
 def nulls(configs: Sequence[FastViTConfig], ms: np.ndarray, others: Sequence[FastViTConfig],

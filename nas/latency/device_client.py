@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nas.errors import DeviceGone, Failure, NotAvailable, UsageError
+from nas.errors import DeviceGone, Failure, UsageError, error_of
 from nas.latency.network import Network
 from nas.latency.runtime import Session, Setting
 from nas.runs.measurement import Measurement
@@ -24,7 +24,6 @@ TOKEN = "FASTVIT_EXPLORER_TOKEN"
 RETRY_S = 120.0  # without any answer
 POLL_S = 15.0
 _BUSY = (429, 502, 503, 504)
-_ERRORS = {"usage": UsageError, "not_available": NotAvailable, "failure": Failure}
 
 
 class _Busy(Exception):
@@ -79,7 +78,7 @@ def measure_there(url: str, networks: Sequence[Network], setting: Setting, *, pr
         answer = ask(url, lambda client: client.get(f"/jobs/{key}", params={"wait_s": POLL_S}),
                      unknown={"state": "unknown"})
     if "error" in answer:
-        raise _ERRORS[answer["kind"]](f"{url}: {answer['error']}")
+        raise error_of(answer["kind"], f"{url}: {answer['error']}")
     return [Measurement.from_dict(one | {"device": url, "runtime": f"{one['runtime']}, {one['device']} at {url}"})
             for one in answer["measurements"]]
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from fastvit.cost import cost
-from nas.errors import Failure, NotAvailable, UsageError
+from nas.errors import Failure, UsageError, kind_of
 from nas.latency.cache import machine, system
 from nas.latency.devices import check_device, check_setting, runtime
 from nas.latency.network import Network
@@ -117,8 +117,7 @@ class Desk:
                 job.answer = {"measurements": [one.to_dict() for one in found]}
                 self.measured += len(found)
             except Exception as error:
-                kind = ("usage" if isinstance(error, UsageError) else
-                        "not_available" if isinstance(error, NotAvailable) else "failure")
+                kind = kind_of(error)
                 words = str(error) if isinstance(error, (Failure, UsageError)) else f"{type(error).__name__}: {error}"
                 job.answer = {"error": words[:500], "kind": kind}
             job.state = "done"

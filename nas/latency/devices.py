@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from dataclasses import dataclass
 
+from fastvit.hint import did_you_mean
 from nas.errors import NotAvailable, UsageError
 from nas.latency.runtime import Runtime, Setting
 
@@ -59,9 +59,8 @@ def canonical(device: str) -> str:
     if name in _RUNTIMES or name in PREDICTED:
         return name
     known = [*_RUNTIMES, *PREDICTED]
-    nearest = difflib.get_close_matches(device, known, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise UsageError(f"--device {device}: expected one of {', '.join(known)}, http://HOST:PORT{hint}")
+    raise UsageError(f"--device {device}: expected one of {', '.join(known)}, http://HOST:PORT"
+                     + did_you_mean(device, known))
 
 
 def runtime(device: str) -> Runtime:

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from nas import quiet
 from nas.clock import now
-from nas.errors import Failure, NotAvailable, UsageError
+from nas.errors import Failure, NotAvailable, UsageError, kind_of
 from nas.files import cache_folder
 from nas.latency import protocols
 from nas.latency.devices import check_setting, runtime
@@ -114,15 +114,12 @@ def _published(protocol: str, chosen: Runtime, setting: Setting, network: Networ
     return {"latency_ms": middle, "ci_low_ms": low, "ci_high_ms": high, "samples": {"trial_ms": raw}}
 
 
-_KINDS = ((UsageError, "usage"), (NotAvailable, "not_available"), (Failure, "failure"))
-
-
 def answer(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """The measurements as a JSON document, or the error with its kind."""
     try:
         return {"measurements": [found.to_dict() for found in measure_here(request, tell)]}
     except Exception as error:
-        kind = next((name for known, name in _KINDS if isinstance(error, known)), "failure")
+        kind = kind_of(error)
         text = str(error) if isinstance(error, (Failure, UsageError)) else f"{type(error).__name__}: {error}"
         return {"error": text.splitlines()[0][:500] if text else "unknown", "kind": kind}
 

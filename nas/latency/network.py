@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
+from fastvit.hint import did_you_mean
 from nas.errors import Failure, UsageError
 
 if TYPE_CHECKING:
@@ -65,15 +66,12 @@ class Network:
         """
         if self.config is not None:
             return
-        import difflib
-
         import timm
 
         known = timm.list_models()
         if self.timm not in known and self.timm.split(".")[0] not in known:
-            nearest = difflib.get_close_matches(self.timm, known, n=3, cutoff=0.4)
-            hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
-            raise UsageError(f"{self.name}: timm {timm.__version__} has no model of that name{hint}")
+            raise UsageError(f"{self.name}: timm {timm.__version__} has no model of that name"
+                             + did_you_mean(self.timm, known, count=3, cutoff=0.4))
 
     def size(self, resolution: int) -> tuple[float, float | None]:
         """Millions of parameters of the deployed network, and GMACs where they are known in closed form."""

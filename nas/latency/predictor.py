@@ -117,7 +117,7 @@ class Predictor:
             known.add(record.config_key)
             configs.append(record.config)
             ms.append(record.latency_ms)
-            sd.append((record.latency.ci_high_ms - record.latency.ci_low_ms) / (3.92 * record.latency_ms))
+            sd.append(record.latency.relative_sd)
         new = len(configs) - len(self.configs)
         if new:
             self.fit(configs, ms, sd)

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from nas.errors import Failure, NotAvailable, UsageError
+from nas.errors import Failure, UsageError, error_of
 from nas.files import cache_folder
 
 WAIT_LIMIT_S = 3600.0  # for the device's lock: many workers measure one after the other
@@ -21,10 +21,9 @@ COMMAND = ("-m", "nas.latency.measurer")
 # Large blocks of memory lie on huge pages (glibc on Linux; others do not know the words). On small ones, which
 # physical memory a process happens to get moves its ratios by 2 % from session to session, on huge ones by 0.4 %.
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
-ERRORS = {"usage": UsageError, "not_available": NotAvailable, "failure": Failure}
 
 
-class Bench:
+class MeasuringProcess:
     """One measuring process. Requests from several threads take turns."""
 
     def __init__(self) -> None:
@@ -58,7 +57,7 @@ class Bench:
                         answer: list[dict[str, Any]] = message["measurements"]
                         return answer
                     if "error" in message:
-                        raise ERRORS[message["kind"]](message["error"])
+                        raise error_of(message["kind"], message["error"])
                     stage = message["stage"]
             except queue.Empty:
                 self.close()
@@ -122,4 +121,4 @@ def _forward(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> 
     lines.put(None)
 
 
-BENCH = Bench()
+MEASURING = MeasuringProcess()

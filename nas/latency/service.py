@@ -13,7 +13,7 @@ from nas.latency.device_client import measure_there
 from nas.latency.devices import PREDICTED, canonical, check_device, check_setting, is_remote, runtime
 from nas.latency.network import Network
 from nas.latency.phones import PRECISION, measurements, refuse
-from nas.latency.process import BENCH
+from nas.latency.process import MEASURING
 from nas.latency.runtime import HALF_WIDTH, VERSIONS, Setting
 from nas.runs.measurement import Measurement
 
@@ -68,7 +68,7 @@ def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, reso
         request: dict[str, Any] = {"targets": [networks[index].to_dict() for index in missing], "device": device,
                                    "setting": asdict(setting), "protocol": protocol, "budget_ms": budget_ms,
                                    "half_width": half_width}
-        answers = BENCH.ask(request, (time_limit_s or chosen.limit_s) * len(missing))
+        answers = MEASURING.ask(request, (time_limit_s or chosen.limit_s) * len(missing))
         for index, answer in zip(missing, answers, strict=True):
             found[index] = fresh_one = Measurement.from_dict(answer)
             entries[index].write(fresh_one)

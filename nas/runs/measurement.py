@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from nas.runs.budget import is_over_budget, meets_budget
+from nas.runs.budget import Z_95, is_over_budget, meets_budget
 from nas.runs.values import Count, Number, Text, read
 
 
@@ -61,6 +61,11 @@ class Measurement:
     @property
     def images_per_s(self) -> float:
         return 1e3 * self.batch / self.latency_ms
+
+    @property
+    def relative_sd(self) -> float:
+        """Standard deviation as a share of the latency, from the 95 % interval."""
+        return (self.ci_high_ms - self.ci_low_ms) / (2 * Z_95 * self.latency_ms)
 
     def decides(self, budget_ms: float | None) -> bool:
         """Whether it is known to meet the budget, or to be over it."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.storages import BaseStorage
 
-from nas.errors import Failure, NotAvailable, UsageError
+from nas.errors import Failure, NotAvailable, UsageError, first_line
 from nas.runs.journal import Journal
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def open_database(url: str, *, connections: int = 1) -> BaseStorage:
     except Exception as error:
         if isinstance(error, (Failure, UsageError)) or not passing(error):
             raise
-        raise StorageGone(f"--storage {without_secrets(url)} does not answer: {first_line(error)}") from None
+        raise StorageGone(f"--storage {without_secrets(url)} does not answer: {public_line(error)}") from None
 
 
 def _database(url: str, connections: int) -> BaseStorage:
@@ -131,7 +131,7 @@ def open_storage(url: str, *, patience_s: float | None = None) -> BaseStorage:
     except Exception as error:
         if isinstance(error, (Failure, UsageError)) or not passing(error):
             raise
-        raise StorageGone(f"--storage {without_secrets(url)} does not answer: {first_line(error)}") from None
+        raise StorageGone(f"--storage {without_secrets(url)} does not answer: {public_line(error)}") from None
     return patient(inner, without_secrets(url), patience_s)
 
 
@@ -146,14 +146,9 @@ def open_journal(path: Path, *, patience_s: float | None = None) -> BaseStorage:
     return patient(JournalStorage(Journal(path)), str(path), patience_s)
 
 
-def first_line(error: BaseException) -> str:
-    """What went wrong at the bottom of it, in one line and without secrets."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = details() if callable(details := getattr(error, "details", None)) else str(error)
-    return without_secrets((text or type(error).__name__).strip().splitlines()[0])[:300]
+def public_line(error: BaseException) -> str:
+    """What went wrong, in one line and without secrets."""
+    return without_secrets(first_line(error))
 
 
 def passing(error: BaseException) -> bool:
@@ -205,7 +200,7 @@ class Patient(BaseStorage):
         def say(state: tenacity.RetryCallState) -> None:
             if state.attempt_number == 1 and state.outcome is not None:
                 log.warning("%s cannot be used (%s); trying again for up to %g s", self.name,
-                            first_line(state.outcome.exception() or OSError()), self.patience_s)
+                            public_line(state.outcome.exception() or OSError()), self.patience_s)
 
         try:
             return once()
@@ -219,7 +214,7 @@ class Patient(BaseStorage):
             return retry(once)
         except Exception as error:
             if passing(error):
-                raise StorageGone(f"{self.name} cannot be used: {first_line(error)}; nothing that was recorded is "
+                raise StorageGone(f"{self.name} cannot be used: {public_line(error)}; nothing that was recorded is "
                                   "lost, go on with `search.py resume RUN` when it can") from error
             raise
 

@@ -100,7 +100,7 @@ def measure_again(run: Run, chosen: Sequence[Trial], until: float = math.inf) ->
 def update_posterior(run: Run) -> None:
     """Fit the run's posterior (nas/estimate/posterior.py) and keep it with the study, unless there are too few
     trials."""
-    from nas.estimate.long_run import population, standing
+    from nas.estimate.long_run import population, z_scores
     from nas.estimate.posterior import fit_posterior
 
     trials = search_trials(run)
@@ -113,7 +113,7 @@ def update_posterior(run: Run) -> None:
     known = [t for t in trials if t.config and t.scores and t.outcome in (Outcome.COMPLETE, Outcome.STOPPED_EARLY)]
     configs = [t.architecture for t in known]
     mean, sd = fitted.predict(configs)
-    values = np.column_stack([mean, sd, standing(fitted.model, configs, population())]).round(5).tolist()
+    values = np.column_stack([mean, sd, z_scores(fitted.model, configs, population())]).round(5).tolist()
     run.set_attr(POSTERIOR_ATTR, {"steps": run.meta.steps, "noise_sd": round(fitted.model.noise_sd, 5), "trials": {
         str(trial.trial): value for trial, value in zip(known, values, strict=True)}} | fitted.kept)
 

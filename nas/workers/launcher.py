@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from nas.search.confirmed import search_trials
 from nas.search.feasibility import feasibility
 from nas.search.full_training import SHARE as FULL_SHARE
 from nas.search.full_training import FullTraining, waiting_to_train
+from nas.versions import versions
 from nas.workers.pool import Pool
 from nas.workers.resources import default_workers, share, this_machine, too_many
 from space import SearchSpace
@@ -62,14 +62,6 @@ def check_limits(args: argparse.Namespace) -> None:
             raise UsageError(f"--max-{name.replace('_', '-')} {value:g}: expected a number above 0")
     if args.minutes is not None and (not math.isfinite(args.minutes) or args.minutes <= 0):
         raise UsageError(f"--minutes {args.minutes:g}: expected a number above 0")
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("fastvit-explorer", "torch", "optuna", "onnxruntime", "timm", "numpy"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def start(args: argparse.Namespace, parent: Pretrained | None = None) -> Run:
@@ -108,7 +100,8 @@ def start(args: argparse.Namespace, parent: Pretrained | None = None) -> Run:
         most_size_mb=getattr(args, "max_size_mb", None), most_memory_mb=getattr(args, "max_memory_mb", None),
         task=absolute(args.data), task_fingerprint=task.fingerprint, num_classes=task.num_classes,
         space=SpaceSource(space.name, space.source), seed=args.seed, steps=rungs(args.steps)[-1], recipe=RECIPE,
-        sampler=args.sampler, parent=None if parent is None else parent.name, versions=_versions(),
+        sampler=args.sampler, parent=None if parent is None else parent.name,
+        versions=versions("fastvit-explorer", "torch", "optuna", "onnxruntime", "timm", "numpy"),
         host={"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),
               "processor": machine()}), args.storage or os.environ.get(ENVIRONMENT) or None)
     if parent is not None:

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from fastvit import PRESETS
-from nas.estimate.long_run import TASKS, estimated_long_run, features, fit_law, make_pairs, pairs, population, standing
+from nas.estimate.long_run import TASKS, estimated_long_run, features, fit_law, make_pairs, pairs, population, z_scores
 from nas.estimate.surrogate import Evidence, Surrogate
 from space import SearchSpace
 
@@ -52,7 +52,7 @@ def test_short_runs_move_the_estimate() -> None:
 def test_a_posterior_that_knows_nothing_puts_everybody_near_the_middle() -> None:
     rng, configs = np.random.default_rng(0), population()
     signal = [Evidence(config, 120, float(rng.standard_normal()), 0.1) for config in configs]
-    blind = standing(Surrogate(120).fit(signal), configs, configs)
-    seen = standing(Surrogate(120).fit([Evidence(c, 120, 0.1 * sum(c.depths), 0.1) for c in configs]), configs, configs)
+    blind = z_scores(Surrogate(120).fit(signal), configs, configs)
+    seen = z_scores(Surrogate(120).fit([Evidence(c, 120, 0.1 * sum(c.depths), 0.1) for c in configs]), configs, configs)
     assert np.abs(blind).mean() < np.abs(seen).mean()
     assert seen.std() > 0.8

@@ -27,7 +27,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(request: dict, time_limit_s: float) -> list[dict]:
         return [found.to_dict() for found in measurer.measure_here(json.loads(json.dumps(request)), lambda stage: None)]
 
-    monkeypatch.setattr(service.BENCH, "ask", ask)
+    monkeypatch.setattr(service.MEASURING, "ask", ask)
     monkeypatch.setattr(warm, "MEASURE_S", 0.1)
     monkeypatch.setattr(warm, "REFERENCE_S", 0.02)
     # A machine that runs other tests is busy; what was measured then is not kept, and tests of the cache would find

@@ -52,7 +52,7 @@ def test_a_budget_far_below_ends_early_and_is_not_believed_for_others(tiny: Fast
     assert entry.read(1e-3) == early
     assert entry.read(None) is None
     assert entry.read(found.latency_ms) is None
-    entry.write(replace(found, flags=(), ci_low_ms=0.98 * found.latency_ms, ci_high_ms=1.02 * found.latency_ms))
+    entry.write(replace(found, flags=(), ci_low_ms=0.981 * found.latency_ms, ci_high_ms=1.019 * found.latency_ms))
     assert entry.read(None) is not None
     assert entry.read(None, 0.02) is not None
     assert entry.read(None, 0.01) is None, "a narrower interval was asked for"
@@ -102,7 +102,7 @@ class TestProcess:
             script = tmp_path / "child.py"
             script.write_text("import json, os, sys, time\n" + program)
             monkeypatch.setattr(process, "COMMAND", ("-u", str(script)))
-            one = process.Bench()
+            one = process.MeasuringProcess()
             try:
                 return one.ask({"device": "stand-in"} | request, time_limit_s)
             finally:
@@ -128,7 +128,7 @@ class TestProcess:
             ask('sys.stdin.readline(); print(json.dumps({"error": "no such thing", "kind": "usage"})); time.sleep(60)')
 
     def test_the_real_one_survives_a_bad_request_and_dies_with_its_owner(self, tiny: FastViTConfig) -> None:
-        one = process.Bench()
+        one = process.MeasuringProcess()
         request = {"targets": [tiny.to_dict()], "device": "onnxruntime", "setting": {"resolution": 32},
                    "protocol": "paper"}
         try:

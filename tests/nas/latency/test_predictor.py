@@ -178,7 +178,8 @@ def test_a_network_that_fails_takes_no_others_with_it(monkeypatch: pytest.Monkey
         if config.mixers[3] == "attention":
             raise Failure("no attention here")
         ms = float(device_ms([config], 64)[0])
-        return SimpleNamespace(latency_ms=ms, ci_low_ms=0.98 * ms, ci_high_ms=1.02 * ms, reference_ms=1.0)
+        return SimpleNamespace(latency_ms=ms, ci_low_ms=0.98 * ms, ci_high_ms=1.02 * ms, relative_sd=0.01,
+                               reference_ms=1.0)
 
     monkeypatch.setattr(calibrating, "measure", one)
     monkeypatch.setattr(calibrating, "measure_many",

@@ -101,7 +101,7 @@ def test_errors_over_there_keep_their_kind(tiny: FastViTConfig, served: Served,
     def crash(request: dict, time_limit_s: float) -> list[dict]:
         raise Failure("the measuring process ended while measuring (signal 11)")
 
-    monkeypatch.setattr(service.BENCH, "ask", crash)
+    monkeypatch.setattr(service.MEASURING, "ask", crash)
     with pytest.raises(Failure, match="signal 11"):
         measure(tiny, served.url, resolution=32, fresh=True)
     with pytest.raises(UsageError, match="another serve-device"):

@@ -106,7 +106,7 @@ def test_the_presets_scores_ship(seed: int) -> None:
 
 @pytest.mark.parametrize("name", ["t8", "sa12"])
 def test_zero_cost_scores_repeat_and_grow_with_depth(name: str) -> None:
-    from nas.proxy.zero_cost import sign_codes, synflow
+    from benchmarks.zero_cost import sign_codes, synflow
 
     config = PRESETS[name].replace(depths=(1, 1, 1, 1))
     deeper = config.replace(depths=(3, 3, 3, 3))
