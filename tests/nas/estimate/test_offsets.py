@@ -38,3 +38,9 @@ def test_an_offset_common_to_all_scores_moves_nothing_else() -> None:
     assert other.offsets == pytest.approx(one.offsets)
     assert [m for m, _ in other.scores.values()] == pytest.approx([m + 7 for m, _ in one.scores.values()])
     assert fit_seeds((), 0).scores == {}
+
+
+def test_an_offset_is_a_mean_and_no_median() -> None:
+    scores = [Score(item, seed, item / 100 + (0.04 if seed and item % 4 == 0 else 0.0))
+              for item in range(40) for seed in (0, 1)]
+    assert fit_seeds(tuple(scores), 0).offsets[1] == pytest.approx(0.01, abs=0.002)
