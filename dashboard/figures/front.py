@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-FROM = {"confirmed": ", mean of several seeds", "posterior": ", from all trials together", "run": ", one run"}
+FROM = {"confirmed": ", of further seeds", "posterior": ", from all trials together", "run": ", one run"}
 
 
 def _eligible(frame: pd.DataFrame) -> np.ndarray:

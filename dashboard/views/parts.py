@@ -76,7 +76,7 @@ def front_table(rows: pd.DataFrame, run: Snapshot, budget_ms: float, found: Reco
     return table.drop(columns=empty).rename(columns={"": "standing"})
 
 
-SCORES = {"confirmed": "mean of seeds", "posterior": "all trials together", "run": "one run"}
+SCORES = {"confirmed": "further seeds", "posterior": "all trials together", "run": "one run"}
 
 
 def score_label(source: str, unit: str) -> str:

@@ -12,8 +12,8 @@ from nas.recipe import taught_words
 
 _PROBES = {"random": "noise", "real": "photographs", "structured": "flat and edges",
            "calibration": "calibration images"}
-_SCORES = {"confirmed": "mean of several seeds, its standard error", "posterior": "posterior of all trials of the run",
-           "run": "one training, its sampling error"}
+_SCORES = {"confirmed": "further seeds than the search's, with their error",
+           "posterior": "posterior of all trials of the run", "run": "one training, its sampling error"}
 
 
 def card(variant: Variant, written: dict[str, Any], failed: dict[str, str], parity: dict[str, Any]) -> str:

@@ -129,8 +129,8 @@ def _worth(run: Run) -> list[str]:
              "beside it; its interval holds 95 %. It is of this device, resolution, batch 1 and runtime alone."]
     seeds = [r for r in records if r.confirmed]
     if seeds:
-        lines.append("The score of a confirmed point is the mean of several seeds, ± its standard error; the spread "
-                     f"of one seed is pooled over {len(seeds)} networks.")
+        lines.append("The score of a confirmed point is that of its further seeds, brought to the level of the "
+                     f"first one by {len(seeds)} networks that all seeds trained; its ± holds the seeds' offsets.")
     words = Forecast.fit(run.meta, records, run.attrs().get("posterior")).words()
     lines.append(f"What the search predicted of networks that it had not tried: {words}")
     if not run.meta.synthetic:
