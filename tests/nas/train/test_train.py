@@ -209,7 +209,7 @@ def test_a_teacher_sees_what_it_was_trained_on(tmp_path: Path) -> None:
     own = (images - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     with torch.no_grad():
         logits, maps = teacher(given, maps=True)
-        assert torch.equal(logits, model(own))
+        assert torch.allclose(logits, model(own), atol=1e-5)
         assert [one.shape[1] for one in maps] == teacher.map_widths(32) == list(model.config.widths)
 
 
