@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 import warnings
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -36,7 +37,10 @@ def to_tflite(model: nn.Module, shape: tuple[int, int, int, int]) -> bytes:
         warnings.simplefilter("ignore")
         last = litert_torch.to_channel_last_io(model, args=[0])
         converted: Any = litert_torch.convert(last.eval(), (torch.zeros(batch, height, width, channels),))
-    return bytes(converted.tflite_model())
+        with tempfile.TemporaryDirectory() as aside:
+            path = Path(aside) / "model.tflite"
+            converted.export(str(path))
+            return path.read_bytes()
 
 
 def interpreter(content: bytes | Path, threads: int = 1) -> Any:
