@@ -262,7 +262,7 @@ class TimmFastViT(FastViT):
         pool = self.global_pool if global_pool is None else global_pool
         if pool not in POOLS:
             raise ValueError(f"global_pool = {pool!r}: must be one of {', '.join(map(repr, POOLS))}")
-        if num_classes and not pool:
+        if num_classes and global_pool == "":  # one that is asked for; timm keeps a pool that was taken away before
             raise ValueError("global_pool = '': without pooling there is no classifier; give num_classes=0")
         like = next(self.parameters())
         self.num_classes, self.global_pool = num_classes, pool

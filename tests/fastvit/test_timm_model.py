@@ -76,6 +76,8 @@ def test_heads_and_pools(name: str) -> None:
     assert model(x).shape == pooled.shape
     model.reset_classifier(0, "")
     assert model(x).shape == features.shape
+    model.reset_classifier(2)  # as timm's heads do, whatever became of the pooling
+    assert isinstance(model.get_classifier(), nn.Linear)
     for classes, pool, shape in ((0, "avg", pooled.shape), (0, "", features.shape), (7, "max", (1, 7)),
                                  (7, "catavgmax", (1, 7))):
         assert timm.create_model(name, num_classes=classes, global_pool=pool, device="meta").eval()(x).shape == shape
