@@ -33,7 +33,7 @@ from nas.latency.warm import undisturbed
 
 BATCHES = (1, 8, 32)
 PARTS = ("stem", "stage 1", "stage 2", "stage 3", "stage 4", "head")
-LOADS = 5  # processes whose loading and memory are the median's
+LOADS = 5  # processes, of which the least disturbed tells loading and memory
 SINGLES_S, LEAST_SINGLES = 1.5, 30
 LIMIT_S = 300.0
 
@@ -90,7 +90,8 @@ def sheet(network: Network, device: str, setting: Setting, *, sustained_s: float
         curve = _child(ask | {"what": "sustained", "file": str(files[1]), "seconds": sustained_s},
                        chosen.lock)["ms"] if sustained_s else []
         median, p90, p99 = (float(value) for value in np.quantile(singles, (0.5, 0.9, 0.99)))
-        load_ms, first_ms, memory_mb = (float(np.median([one[key] for one in loads]))
+        # Others can only slow a process down, and a peak only grows by what comes in between.
+        load_ms, first_ms, memory_mb = (float(min(one[key] for one in loads))
                                         for key in ("load_ms", "first_ms", "memory_mb"))
         return Sheet(median, p90, p99, load_ms, first_ms, memory_mb, _file_mb(chosen, network, setting, files[1]),
                      rates, {part: max(0.0, end - begin) for part, begin, end in zip(PARTS, [0.0, *ends], ends,
