@@ -11,6 +11,7 @@ from nas.estimate.long_run import estimated_long_run
 from nas.runs.run import Outcome, Run, Trial
 from nas.runs.whole import missing
 from nas.search.confirmed import search_trials
+from nas.search.feasibility import limits_words
 from nas.search.front import estimated_front, fell_off, front_of, front_volume, movement
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def front_document(run: Run, budget_ms: float | None = None, meets: Callable[[Tr
             point["estimated_long_run"] = [round(value, 3) for value in long_run]
     return {
         "run": str(run.path), "device": run.meta.device, "origin": run.meta.origin,
-        "precision": run.meta.precision,
+        "precision": run.meta.precision, "limits": limits_words(run.meta),
         "resolution": run.meta.resolution, "budget_ms": budget, "task": run.meta.task,
         "budgets": [b for b in run.meta.budgets if b <= budget],
         "hypervolume": front_volume(front, budget), "unit": points[0]["unit"] if points else None,

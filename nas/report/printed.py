@@ -91,7 +91,8 @@ def front_table(front: dict[str, Any], *, estimate: str | None = None, width: in
     tied = found["tied"] if found else []
     first = [f"Take {found['headline']}", *(f"  {note}" for note in found["notes"]), ""] if found else []
     trained = front.get("unit") == UNIT
-    table = Table(title=f"Front under {front['budget_ms']:g} ms on {_device(front)}, {front['resolution']} px, "
+    limits = f"{front['limits']}, " if front.get("limits") else ""
+    table = Table(title=f"Front under {front['budget_ms']:g} ms on {_device(front)}, {front['resolution']} px, {limits}"
                         f"task {front['task']}  ({_standing(front)}; hypervolume {front['hypervolume']:.4f})",
                   title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name, justify in (("trial", "right"), ("latency ms [95 %]", "right"),

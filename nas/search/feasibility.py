@@ -43,6 +43,13 @@ def over_limits(meta: RunMeta, config: FastViTConfig) -> str:
     return ""
 
 
+def limits_words(meta: RunMeta) -> str:
+    """Such as "at most 5 M parameters, at most 10 MB of weights"; empty where a run has no limits on size."""
+    said = ((meta.most_params_m, "at most {:g} M parameters"), (meta.most_size_mb, "at most {:g} MB of weights"),
+            (meta.most_memory_mb, "at most {:g} MB of memory"))
+    return ", ".join(text.format(most) for most, text in said if most is not None)
+
+
 def within_limits(meta: RunMeta, trial: Trial) -> bool:
     """Whether a trial's configuration meets the run's limits on size; a model of timm has none to judge by."""
     return trial.config is None or not over_limits(meta, trial.architecture)

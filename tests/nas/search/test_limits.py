@@ -10,7 +10,7 @@ import pytest
 from fastvit import PRESETS, FastViTConfig
 from fastvit.cost import cost
 from nas.runs.trial import Rung
-from nas.search.feasibility import over_limits, within_limits
+from nas.search.feasibility import limits_words, over_limits, within_limits
 from nas.search.proposer import Proposer
 from space import SearchSpace
 from tests.nas.trials import meta, scored
@@ -26,6 +26,11 @@ T8 = PRESETS["t8"]
 def test_a_configuration_beyond_a_limit_is_told_by_how_much(limits: dict[str, float], said: str) -> None:
     found = over_limits(replace(meta(num_classes=1000), **limits), T8)
     assert found.endswith(said) if said else not found
+
+
+def test_the_limits_of_a_run_are_said_in_words() -> None:
+    assert limits_words(meta()) == ""
+    assert limits_words(meta(most_params_m=5, most_memory_mb=20)) == "at most 5 M parameters, at most 20 MB of memory"
 
 
 def test_proposals_keep_to_the_limits_and_presets_beyond_them_are_no_front() -> None:
