@@ -59,7 +59,7 @@ def score(args: argparse.Namespace) -> int:
     if task.note:
         print(task.note, file=sys.stderr)
     configs = [config for _, config in named]
-    found = judge(task, run, configs, args.minutes, seed).estimate(configs)
+    found = judge(task, data, run, configs, args.minutes, seed).estimate(configs)
     rows: list[dict[str, Any]] = [
         {"name": name, "config_key": config.key(), "task": task.name, "score": round(one.score, 5),
          "score_sd": round(one.sd, 5), "unit": one.unit, "from": one.origin, "resolution": task.resolution,
@@ -81,19 +81,31 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--minutes {args.minutes:g}: expected a number above 0")
 
 
-def judge(task: Task, run: Run | None, configs: list[FastViTConfig], minutes: float | None, seed: int) -> Judge:
+def judge(task: Task, data: str, run: Run | None, configs: list[FastViTConfig], minutes: float | None,
+          seed: int) -> Judge:
     """Who answers, after what may be trained within `minutes`."""
     from nas.data import DRAWN
-    from nas.estimate.judge import judge_of
+    from nas.estimate.judge import judge_of, photograph_judge, run_judge, run_whole
     from nas.estimate.surrogate import evidence
     from nas.proxy.recipe import RUNGS
     from nas.search.confirmed import search_trials
 
-    rows = evidence(search_trials(run)) if run else []
-    steps = run.meta.steps if run else RUNGS[-1]
-    if minutes is not None and task.name in DRAWN:
-        rows = [*rows, *_short_runs(task, configs, minutes, steps, seed)]
-    return judge_of(task.name, task.fingerprint, steps, rows)
+    trials = search_trials(run) if run else []
+    if task.name in DRAWN:
+        steps = run.meta.steps if run else RUNGS[-1]
+        rows = evidence(trials)
+        if minutes is not None:
+            rows = [*rows, *_short_runs(task, configs, minutes, steps, seed)]
+        return judge_of(task.name, task.fingerprint, steps, rows)
+    if minutes is None:
+        return run_judge(run.meta, trials) if run else photograph_judge(task.fingerprint, len(task.train))
+    from nas.workers.short_runs import train_short_runs
+
+    plan, trained = train_short_runs(configs, data, resolution=task.resolution, seed=seed, minutes=minutes,
+                                     say=lambda text: print(text, file=sys.stderr))
+    short = {configs[index]: (one.score, one.score_sd) for index, one in trained.items()}
+    return photograph_judge(task.fingerprint, len(task.train), short, plan.steps,
+                            of_run=run_whole(run.meta, trials) if run else ())
 
 
 def _short_runs(task: Task, configs: list[FastViTConfig], minutes: float, steps: int, seed: int) -> list[Any]:

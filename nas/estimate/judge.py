@@ -8,7 +8,7 @@ long ones and ship, it is the posterior of the short runs, and without any, the 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,13 +17,16 @@ import numpy as np
 from fastvit.config import FastViTConfig
 from fastvit.presets import PRESETS
 from nas.data import DRAWN
-from nas.estimate.accuracy import AGREEMENT, IMAGENET, UNIT, AccuracyModel, Estimates, Whole
+from nas.estimate.accuracy import AGREEMENT, IMAGENET, UNIT, AccuracyModel, Estimates, Whole, gain
 from nas.estimate.surrogate import Evidence, Surrogate, evidence, shipped_evidence
 from nas.runs.meta import RunMeta
 from nas.runs.trial import Trial
 
 REFERENCE = ("t8", "t12", "s12", "sa12")  # the level is that of these
 REFIT_AT = 1.25  # times as many rows
+BATCH = 64  # images of a step
+ENOUGH = 60_000  # images that the networks of a run see in training, before the run has decided on it
+STANDARD, MOST_EPOCHS = 100_000, 30  # images that a network sees whose estimate no run stands behind
 SKILL = "skill, share of the targets' variance"
 
 
@@ -136,7 +139,35 @@ def judge_of(task: str, fingerprint: str, steps: int, rows: Sequence[Evidence] =
     if task in DRAWN:
         shipped = shipped_evidence(fingerprint)
         return DrawnJudge(steps, [*shipped, *rows], shipped=len({row.config for row in shipped}))
-    return PhotographJudge(model or AccuracyModel(fingerprint))
+    return PhotographJudge(model or AccuracyModel(f"{fingerprint}/full"))
+
+
+def photograph_judge(fingerprint: str, images: int, short: Mapping[FastViTConfig, tuple[float, float]] | None = None,
+                     steps: int = 0, *, of_run: Sequence[Whole] = ()) -> Judge:
+    """Who estimates given networks on photographs, after STANDARD images of training.
+
+    Args:
+        images: that there are to train on.
+        short: top-1 and its standard deviation of networks that were trained for `steps` steps at full width.
+        of_run: what a run on the same images trained whole.
+    """
+    aim = min(STANDARD, MOST_EPOCHS * images)
+    whole = [Whole(f"{fingerprint}/{steps} steps", config, top1, sd, gain(BATCH * steps, aim))
+             for config, (top1, sd) in (short or {}).items()]
+    return PhotographJudge(AccuracyModel(f"{fingerprint}/full", [*whole, *of_run]))
+
+
+def run_whole(meta: RunMeta, trials: Sequence[Trial]) -> list[Whole]:
+    """The networks that a run trained at full width: its finalists, and with a plan everything that it tried."""
+    images = meta.task_fingerprint
+    trained = [(r, r.trained) for r in trials if r.trained is not None]
+    aim = trained[0][1].trained_images if trained else ENOUGH
+    whole = [Whole(f"{images}/full", r.architecture, found.top1, found.sd) for r, found in trained]
+    if meta.plan is not None:
+        seen = BATCH * meta.steps
+        whole += [Whole(f"{images}/short", r.architecture, r.score, r.score_sd or 0.0, gain(seen, aim)) for r in trials
+                  if r.config and r.score is not None and r.outcome == "complete"]
+    return whole
 
 
 def run_judge(meta: RunMeta, trials: Sequence[Trial]) -> Judge:
@@ -152,9 +183,9 @@ def run_judge(meta: RunMeta, trials: Sequence[Trial]) -> Judge:
     last = meta.steps or max((row.steps for row in rows), default=1)
     if task in DRAWN:
         return judge_of(task, images, last, rows)
-    whole = [Whole(images, r.architecture, r.trained.top1, r.trained.sd) for r in trials
-             if r.trained is not None]
-    model = AccuracyModel(images, whole)
+    model = AccuracyModel(f"{images}/full", run_whole(meta, trials))
+    if meta.plan is not None:
+        return judge_of(task, images, last, model=model)
     top = [row for row in rows if row.steps == last]
     proxies = _proxies(images, last, top)
     if proxies.ready:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.estimate.imagenet import estimated_top1
 from nas.estimate.long_run import estimated_long_run
+from nas.report.apart import told_apart
 from nas.runs.run import Outcome, Run, Trial
 from nas.runs.whole import missing
 from nas.search.confirmed import search_trials
@@ -67,5 +68,6 @@ def front_document(run: Run, budget_ms: float | None = None, meets: Callable[[Tr
         "estimated": [r.point() | {"preset": r.preset} for r in estimated_front(records, budget) if meets(r)]
         if any(r.trained for r in front) else [],
         "points": points, "anchors": shown, "movement": movement(records, budget),
+        "told_apart": told_apart(run.meta, records, front),
         "fell_off": [r.point() for r in fell_off(records, budget)],
     }

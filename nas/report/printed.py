@@ -132,7 +132,7 @@ def front_table(front: dict[str, Any], *, estimate: str | None = None, width: in
         serves.append(f"under {budget:g} ms: " + (f"trial {under[-1]['trial']}, {latency_words(under[-1])} ms, score "
                                                   f"{score_words(under[-1])}" if under else "nothing"))
     said = [*serves, *(["* no point under the budget is better than these beyond doubt"] if len(tied) > 1 else [])]
-    said += [front["movement"]] if front.get("movement") else []
+    said += [front[key] for key in ("movement", "told_apart") if front.get(key)]
     width = width or shutil.get_terminal_size((WIDE, 50)).columns
     if width < NARROW:
         return "\n".join([*_wrapped(first, width), *_in_lines(table, width), *_wrapped(said, width)])

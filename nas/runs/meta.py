@@ -64,6 +64,7 @@ class RunMeta:
     num_classes: Annotated[Count, Field(gt=0)] = 1000
     seed: Count = 0
     steps: Count = 0  # of a proxy's training; 0: a run from before they were recorded
+    plan: dict[Text, Any] | None = None  # nas.search.plan.SearchPlan's values; None: scores are of proxies
     recipe: Count = 1  # of training (nas.proxy.recipe); scores of two recipes do not compare
     sampler: Text = "surrogate"
     versions: dict[Text, Text] = field(default_factory=dict)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fastvit.config import FastViTConfig
 from nas.errors import UsageError
 from nas.proxy.recipe import RECIPE
+from nas.search.plan import SearchPlan
 
 if TYPE_CHECKING:
+    from fastvit import FastViT
     from nas.data import Task
     from nas.latency import Measurement
     from nas.proxy.full import FullResult
@@ -72,6 +74,7 @@ class RunEvaluator:
         self._reference_ms: float | None = None  # how fast the machine is, as the first measurement found it
         self._parents: dict[int, Parent] = {}
         self._data = data or self.meta.task
+        self.plan = SearchPlan.of(self.meta.plan)
         self._whole_images: Task | None = None  # at the full resolution, which proxies need not
         self._pretrained: Pretrained | None = None
         processor = self.meta.processor
@@ -114,27 +117,43 @@ class RunEvaluator:
         return self._parents[seed]
 
     def prepare(self, seed: int) -> None:
-        self.parent(seed)
+        if self.plan is None:
+            self.parent(seed)
 
     def score(self, config: FastViTConfig, *, seed: int, checkpoint: Path,
               on_rung: Callable[[ProxyResult], bool]) -> ProxyResult:
         from nas.proxy import score
 
+        if self.plan is not None:
+            from nas.proxy.short_whole import short_recipe, short_whole
+
+            found = short_whole(config, self.images(), short_recipe(self.plan.steps, self.plan.pixels, seed),
+                                checkpoint=checkpoint, start=self.start())
+            assert found is not None
+            return found
         return score(config, self.task, steps=self.meta.steps, seed=seed, checkpoint=checkpoint, on_rung=on_rung,
                      parent=self.parent(seed))
 
-    def train_full(self, config: FastViTConfig, *, recipe: FullRecipe, checkpoint: Path, weights: Path,
-                   on_rung: Callable[[int, float, float], Any]) -> FullResult:
+    def images(self) -> Task:
+        """The run's images at the full resolution."""
         from nas.data.folder import whole_task
-        from nas.proxy.full import train_full
 
         if self._whole_images is None:
             self._whole_images = whole_task(self._data, self.meta.resolution, self.meta.seed)
-            if self.meta.parent is not None:
-                self._pretrained = self._settled(self._whole_images)
-        start = None if self._pretrained is None else self._pretrained.hand_down
-        return train_full(config, self._whole_images, recipe, checkpoint=checkpoint, weights=weights, on_rung=on_rung,
-                          start=start)
+        return self._whole_images
+
+    def start(self) -> Callable[[FastViT], str] | None:
+        """What fills a network's first weights: slices of the run's pretrained parent; None without one."""
+        if self.meta.parent is not None and self._pretrained is None:
+            self._pretrained = self._settled(self.images())
+        return None if self._pretrained is None else self._pretrained.hand_down
+
+    def train_full(self, config: FastViTConfig, *, recipe: FullRecipe, checkpoint: Path, weights: Path,
+                   on_rung: Callable[[int, float, float], Any]) -> FullResult:
+        from nas.proxy.full import train_full
+
+        return train_full(config, self.images(), recipe, checkpoint=checkpoint, weights=weights, on_rung=on_rung,
+                          start=self.start())
 
     def _settled(self, images: Task) -> Pretrained:
         """The run's pretrained parent, at home on its images."""
@@ -157,4 +176,6 @@ class RunEvaluator:
     def keep(self, checkpoint: Path, trial: int) -> None:
         from nas.proxy.keep import keep_weights, weights_path
 
+        if self.plan is not None:  # finalists are trained anew, for longer
+            return
         keep_weights(checkpoint, weights_path(self.path, trial))

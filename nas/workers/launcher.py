@@ -33,7 +33,9 @@ from nas.search.confirmed import search_trials
 from nas.search.feasibility import feasibility
 from nas.search.full_training import SHARE as FULL_SHARE
 from nas.search.full_training import FullTraining, waiting_to_train
+from nas.search.plan import SearchPlan, words
 from nas.versions import versions
+from nas.workers.planning import plan_search
 from nas.workers.pool import Pool
 from nas.workers.resources import default_workers, share, this_machine, too_many
 from space import SearchSpace
@@ -73,7 +75,7 @@ def start(args: argparse.Namespace, parent: Pretrained | None = None) -> Run:
     Raises:
         UsageError: budget, data, space, device or folder cannot be used.
     """
-    from nas.data import absolute, load_task
+    from nas.data import DRAWN, absolute, load_task
     from nas.latency import check_device
     from nas.latency.cache import machine
     from nas.latency.devices import check_setting, runtime
@@ -93,13 +95,21 @@ def start(args: argparse.Namespace, parent: Pretrained | None = None) -> Run:
     check_setting(chosen, Setting(task.resolution, precision=precision))
     if task.note:
         print(task.note, file=sys.stderr)
+    minutes = args.minutes or (DEFAULT_MINUTES if args.trials is None else None)
+    search_minutes = minutes and minutes * (1 - (FULL_SHARE if args.confirm != 0 else 0.0))
+    plan = None if args.data in DRAWN else plan_search(
+        task, search_minutes, device=args.device, budget_ms=args.budget_ms,
+        workers=args.workers or default_workers(this_machine()), steps=args.steps)
+    if args.data not in DRAWN:
+        print(words(plan, search_minutes, minutes, rungs(args.steps)[-1]), file=sys.stderr)
     name = time.strftime("%Y%m%d-%H%M%S") + f"-{task.name}-{args.budget_ms:g}ms"
     run = Run.create(Path(args.run) if args.run else Path("runs") / name, RunMeta(
         id="", budget_ms=args.budget_ms, budgets=tuple(args.budgets), device=args.device, resolution=task.resolution,
         precision=precision, most_params_m=getattr(args, "max_params_m", None),
         most_size_mb=getattr(args, "max_size_mb", None), most_memory_mb=getattr(args, "max_memory_mb", None),
         task=absolute(args.data), task_fingerprint=task.fingerprint, num_classes=task.num_classes,
-        space=SpaceSource(space.name, space.source), seed=args.seed, steps=rungs(args.steps)[-1], recipe=RECIPE,
+        space=SpaceSource(space.name, space.source), seed=args.seed,
+        steps=plan.steps if plan else rungs(args.steps)[-1], plan=plan.to_dict() if plan else None, recipe=RECIPE,
         sampler=args.sampler, parent=None if parent is None else parent.name,
         versions=versions("fastvit-explorer", "torch", "optuna", "onnxruntime", "timm", "numpy"),
         host={"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),
@@ -229,7 +239,8 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
         FullTraining(run, args.confirm, images, unfinished=unfinished) if whole else Confirmation(run, count))
     print(f"run {run.path}: {run.meta.task}, {run.meta.resolution} px, {run.meta.device}, "
           f"budget {run.meta.budget_ms:g} ms, {workers} workers", file=sys.stderr)
-    if not parent_path(run.meta.task_fingerprint, run.meta.steps, run.meta.seed).exists():
+    plan = SearchPlan.of(run.meta.plan)
+    if plan is None and not parent_path(run.meta.task_fingerprint, run.meta.steps, run.meta.seed).exists():
         print(f"first the parent, {PRESET.upper()}, is trained on these images, once: every proxy starts from a slice "
               "of its weights", file=sys.stderr)
     if found := _feasible(run, search_trials(run)):  # before the run, where the device was calibrated
