@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -182,8 +183,8 @@ class Estimates:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How proxies of one kind agree with whole networks beyond size: their partial correlation, and over how many
-    configurations it was found."""
+    """How proxies of one kind agree with whole networks beyond the law: the correlation of what is left of both, and
+    over how many configurations it was found."""
 
     correlation: float
     configurations: int
@@ -191,13 +192,13 @@ class Agreement:
     @property
     def believed(self) -> float:
         """The correlation shrunk towards 0 by its own standard error; never below 0."""
-        prior = 0.3**2
+        prior = 0.5**2
         error = 1 / max(1, self.configurations - 5)
         return max(0.0, self.correlation * prior / (prior + error))
 
 
 # 120 steps of quarter-width proxies from a parent on CIFAR-10, against whole networks there (docs/LOG.md).
-AGREEMENT = Agreement(0.5, 13)
+AGREEMENT = Agreement(0.7, 13)
 
 
 class AccuracyModel:
@@ -219,7 +220,7 @@ class AccuracyModel:
         y = np.array([row.logit for row in self.rows])
         self._factor = cho_factor(covariance(self.spread, self._at, self._at) + np.diag(_noise(self.rows, self.spread)))
         self._weights = cho_solve(self._factor, y - self.spread.centre)
-        self._proxies: tuple[Surrogate, np.ndarray, float, float] | None = None
+        self._proxies: tuple[Surrogate, Any, float, float] | None = None
 
     @property
     def own(self) -> list[Whole]:
@@ -232,31 +233,37 @@ class AccuracyModel:
         return 0.0 if self._proxies is None else self._proxies[3]
 
     def believe(self, proxies: Surrogate, among: Sequence[FastViTConfig], agreement: Agreement) -> AccuracyModel:
-        """Let the posterior of a run's proxies move configurations against others of their size.
+        """Let the posterior of a run's proxies move configurations against others of which the law thinks the same.
 
         Args:
-            among: the configurations that the run trained: what is usual among them is what size explains.
+            among: the configurations that the run trained: what is usual among them is what the law explains.
         """
         mean, sd = proxies.predict(among)
-        x = np.column_stack([np.ones(len(among)), features(among)])
-        weights = np.linalg.solve(x.T @ x + np.eye(x.shape[1]) * 1e-2, x.T @ mean)
+        known = self._mean(among)
+        # A parabola, since the scores of large networks lie closer together than their accuracies.
+        usual = np.polynomial.Polynomial.fit(known, mean, min(2, len(set(known.tolist())) - 1))
         # What the posterior does not know counts as spread, so one that has learned nothing moves nothing.
-        scale = float(np.sqrt(np.var(mean - x @ weights) + np.mean(sd**2)))
-        self._proxies = proxies, weights, max(scale, 1e-6), agreement.believed
+        scale = float(np.sqrt(np.var(mean - usual(known)) + np.mean(sd**2)))
+        self._proxies = proxies, usual, max(scale, 1e-6), agreement.believed
         return self
+
+    def _mean(self, configs: Sequence[FastViTConfig]) -> np.ndarray:
+        """Logits without what proxies say: (N,)."""
+        across = covariance(self.spread, (configs, [self.task] * len(configs)), self._at)
+        return np.asarray(self.spread.centre + across @ self._weights)
 
     def predict(self, configs: Sequence[FastViTConfig]) -> Estimates:
         from scipy.linalg import cho_solve
 
         at = (configs, [self.task] * len(configs))
         across = covariance(self.spread, at, self._at)
-        mean = self.spread.centre + across @ self._weights
+        mean = self._mean(configs)
         left = covariance(self.spread, at, at) - across @ cho_solve(self._factor, across.T)
         left[np.diag_indices(len(configs))] += self.spread.chance**2  # a network is trained once
         if self._proxies is not None:
-            proxies, weights, scale, believed = self._proxies
+            proxies, usual, scale, believed = self._proxies
             found, _ = proxies.predict(configs)
-            off = (found - np.column_stack([np.ones(len(configs)), features(configs)]) @ weights) / scale
+            off = (found - usual(mean)) / scale
             beyond = float(np.hypot(self.spread.shape, self.spread.own_shape))
             mean = mean + believed * beyond * np.clip(off, -3, 3)
         return Estimates(mean, left)

@@ -1,10 +1,9 @@
-"""How deep a run on photographs trains what it tries: what its minutes, images and machine allow.
+"""How deep a run on photographs trains what it tries: what its minutes, images, machine and budget allow.
 
-Where the time does, each configuration that is tried is trained at full width for a short while, with a learning rate
-that goes to zero: what it reaches is evidence of a long training (docs/LOG.md). First come some 40 to 60
-configurations, then longer trainings of them, then more pixels. Where it does not do for FEW of them, narrow proxies
-from a parent are trained instead, and the estimate believes them as far as they have agreed with whole networks
-elsewhere.
+Narrow proxies from a parent order configurations at a tenth of the CPU-seconds of whole networks (docs/LOG.md), so
+they come first: CONFIGURATIONS of them, and what is left of the time is for the finalists. Where the time does for as
+many whole networks, each is trained at full width for a short while, with a learning rate that goes to zero: longer with
+more time, then with more pixels.
 """
 
 from __future__ import annotations
@@ -15,32 +14,29 @@ from typing import Any
 
 from fastvit.cost import cost
 from fastvit.presets import PRESETS
-from nas.errors import UsageError
 
 BATCH = 64
-AIM = 50  # configurations that are tried, where the time does for SHORT steps each
-SHORT, LEAST, MOST = 300, 100, 1500  # steps: enough to order most pairs; to say anything; as good as the end
-FEW = 12  # configurations that are tried at least
+CONFIGURATIONS = 60  # that are tried by proxies, at most
+AIM = 50  # whole networks that the time must do for
+SHORT, MOST = 300, 1500  # steps: the fewest that order whole networks; as good as the end
 MOST_EPOCHS = 30
 BASE_PIXELS = 64
 SIDES = (64, 96, 128, 160, 192, 224, 256)
 TYPICAL = 0.5  # of the budget
 BUSY = 0.85  # of the time a worker trains; the rest it measures and proposes
-TRIED_WITHOUT_A_TIME = SHORT
 
 
 @dataclass(frozen=True)
 class SearchPlan:
     """Training of every configuration that is tried: at full width, `steps` of BATCH images at `pixels`.
 
-    `seconds` that a network of T8's size takes, `configurations` how many the time does for beside the presets (0: no
-    limit of time was given).
+    `seconds` that a network of T8's size takes, `configurations` how many the time does for beside the presets.
     """
 
     pixels: int
     steps: int
-    configurations: int = 0
-    seconds: float = 0.0
+    configurations: int
+    seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,15 +49,17 @@ class SearchPlan:
 
 def words(plan: SearchPlan | None, search_minutes: float | None, minutes: float | None, proxy_steps: int) -> str:
     """What is said before a run on photographs starts."""
-    if plan is None:
-        what = f"proxies of a quarter of the width, 48 px, {proxy_steps} steps, from a parent"
-    else:
-        what = f"full width, {plan.pixels} px, {plan.steps} steps of {BATCH}"
+    proxies = f"proxies of a quarter of the width, 48 px, {proxy_steps} steps, from a parent"
     if search_minutes is None or minutes is None:
-        return f"plan: every configuration at {what}"
-    many = f"about {plan.configurations} configurations, {what} ({plan.seconds:.0f} s a T8)" if plan else what
-    rest = f"; then {minutes - search_minutes:.0f} minutes for the finalists" if minutes > search_minutes else ""
-    return f"plan: {search_minutes:.0f} minutes for {many}{rest}"
+        return f"plan: every configuration by {proxies}"
+    if plan is None:
+        many = f"up to {CONFIGURATIONS} configurations by {proxies}, in at most {search_minutes:.0f} minutes"
+        rest = "; then the finalists at full width for what is left"
+    else:
+        many = (f"about {plan.configurations} configurations at full width, {plan.pixels} px, {plan.steps} steps of "
+                f"{BATCH} ({plan.seconds:.0f} s a T8), in {search_minutes:.0f} minutes")
+        rest = f"; then {minutes - search_minutes:.0f} minutes for the finalists"
+    return f"plan: {many}{rest if minutes > search_minutes else ''}"
 
 
 @dataclass(frozen=True)
@@ -83,40 +81,28 @@ class Load:
         return configurations * self.typical + self.presets
 
 
-def make_plan(seconds: float | None, *, workers: int, resolution: int, images: int, t8_image_s: float,
-              load: Load | None = None, steps: int | None = None) -> SearchPlan | None:
+def make_plan(seconds: float, *, workers: int, resolution: int, images: int, t8_image_s: float,
+              load: Load | None = None) -> SearchPlan | None:
     """The plan for a search of so many seconds; None where they only do for proxies.
 
     Args:
-        seconds: None where only a number of trials limits the search.
         images: that there are to train on.
         t8_image_s: seconds that T8's training takes for an image of BASE_PIXELS.
         load: None: configurations of T8's size, without presets.
-        steps: where the user names them.
-
-    Raises:
-        UsageError: steps below 1.
     """
-    if steps is not None and steps < 1:
-        raise UsageError(f"--steps {steps}: expected at least 1")
-    most = max(LEAST, min(MOST, MOST_EPOCHS * images // BATCH))
-    smallest = min(BASE_PIXELS, resolution)
+    most = min(MOST, max(SHORT, MOST_EPOCHS * images // BATCH))
+    spent, load, smallest = BUSY * seconds * workers, load or Load(), min(BASE_PIXELS, resolution)
 
-    def step_s(side: int) -> float:
-        return BATCH * t8_image_s * (side / BASE_PIXELS) ** 2
+    def affordable(side: int) -> float:
+        """Steps for each of AIM configurations and the presets."""
+        return spent / (BATCH * t8_image_s * (side / BASE_PIXELS) ** 2) / load.of(AIM)
 
-    if seconds is None:
-        return SearchPlan(smallest, steps or min(TRIED_WITHOUT_A_TIME, most))
-    spent, load = BUSY * seconds * workers, load or Load()
+    if affordable(smallest) < SHORT:
+        return None
     sides = [side for side in SIDES if smallest < side < resolution] + ([resolution] if resolution > smallest else [])
     enough = min(most, 2 * SHORT)  # before pixels grow
-    pixels = next((side for side in reversed(sides) if spent / step_s(side) / load.of(AIM) >= enough),
-                  smallest)
-    if steps is None:
-        affordable = spent / step_s(pixels)  # steps in all
-        if affordable < load.of(FEW) * LEAST:
-            return None
-        many, few = affordable / load.of(AIM), affordable / load.of(FEW)
-        steps = int(min(most, many)) if many >= SHORT else int(min(SHORT, most, few))
-    left = spent / step_s(pixels) / steps - load.presets
-    return SearchPlan(pixels, steps, max(1, int(left / load.typical)), steps * step_s(pixels))
+    pixels = next((side for side in reversed(sides) if affordable(side) >= enough), smallest)
+    steps = int(min(most, affordable(pixels)))
+    left = affordable(pixels) / steps * load.of(AIM) - load.presets
+    return SearchPlan(pixels, steps, int(left / load.typical),
+                      steps * BATCH * t8_image_s * (pixels / BASE_PIXELS) ** 2)

@@ -97,9 +97,10 @@ def start(args: argparse.Namespace, parent: Pretrained | None = None) -> Run:
         print(task.note, file=sys.stderr)
     minutes = args.minutes or (DEFAULT_MINUTES if args.trials is None else None)
     search_minutes = minutes and minutes * (1 - (FULL_SHARE if args.confirm != 0 else 0.0))
-    plan = None if args.data in DRAWN else plan_search(
+    # Who names the steps of proxies wants proxies.
+    plan = None if args.data in DRAWN or args.steps else plan_search(
         task, search_minutes, device=args.device, budget_ms=args.budget_ms,
-        workers=args.workers or default_workers(this_machine()), steps=args.steps)
+        workers=args.workers or default_workers(this_machine()))
     if args.data not in DRAWN:
         print(words(plan, search_minutes, minutes, rungs(args.steps)[-1]), file=sys.stderr)
     name = time.strftime("%Y%m%d-%H%M%S") + f"-{task.name}-{args.budget_ms:g}ms"

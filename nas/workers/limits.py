@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from nas.data import DRAWN
+from nas.runs.meta import ConfirmationState
 from nas.runs.run import Run
 from nas.runs.trial import Trial
+from nas.search.plan import CONFIGURATIONS
 
 
 class Countdown:
@@ -43,7 +46,11 @@ class Limits:
 
     def searched_enough(self, trials: Sequence[Trial]) -> bool:
         """Whether what is left of the run's time and trials is for confirming."""
-        progress = self.run.progress
+        progress, meta = self.run.progress, self.run.meta
+        if (meta.task not in DRAWN and meta.plan is None and progress.seconds_left is not None
+                and progress.confirming == ConfirmationState.LATER
+                and sum(t.counted and t.score is not None for t in trials) >= CONFIGURATIONS):
+            return True  # more proxies would say little more: the time is the finalists'
         if _too_late(self._search.left(progress.search_seconds_left), trials):
             return True
         return progress.trial_limit is not None and sum(t.counted for t in trials) >= progress.trial_limit

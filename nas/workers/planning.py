@@ -27,13 +27,12 @@ def t8_image_s(num_classes: int) -> tuple[float, float]:
         torch.set_num_threads(before)
 
 
-def plan_search(task: Task, minutes: float | None, *, device: str, budget_ms: float, workers: int,
-                steps: int | None) -> SearchPlan | None:
-    """The plan of a search on photographs for so many minutes (None: a number of trials limits it); None where they
-    only do for proxies."""
+def plan_search(task: Task, minutes: float | None, *, device: str, budget_ms: float, workers: int
+                ) -> SearchPlan | None:
+    """The plan of a search on photographs for so many minutes; None where they only do for proxies, and where a number
+    of trials limits it."""
     if minutes is None:
-        return make_plan(None, workers=workers, resolution=task.resolution, images=len(task.train), t8_image_s=1.0,
-                         steps=steps)
+        return None
     from nas.latency import measure
 
     try:
@@ -42,4 +41,4 @@ def plan_search(task: Task, minutes: float | None, *, device: str, budget_ms: fl
         load = None
     spent, got = t8_image_s(task.num_classes)
     return make_plan(60 * minutes * got, workers=workers, resolution=task.resolution, images=len(task.train),
-                     t8_image_s=spent, load=load, steps=steps)
+                     t8_image_s=spent, load=load)

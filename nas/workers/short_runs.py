@@ -16,9 +16,11 @@ from fastvit.presets import PRESETS
 from nas.errors import Failure
 from nas.proxy.full_recipe import BATCH
 from nas.proxy.train import ProxyResult
-from nas.search.plan import BASE_PIXELS, BUSY, LEAST, MOST, MOST_EPOCHS
+from nas.search.plan import BASE_PIXELS, BUSY, MOST, MOST_EPOCHS
 from nas.workers.planning import t8_image_s
 from nas.workers.resources import default_workers, share, this_machine
+
+LEAST = 100  # steps: with fewer a whole network says nothing
 
 
 @dataclass(frozen=True)

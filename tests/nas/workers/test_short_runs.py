@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.search.plan import BATCH, LEAST, MOST
-from nas.workers.short_runs import plan_short_runs, spread_out
+from nas.search.plan import BATCH, MOST
+from nas.workers.short_runs import LEAST, plan_short_runs, spread_out
 
 T8_IMAGE_S = 1 / 256
 SIZES = [0.011, 0.026, 0.044, 0.088, 0.12, 0.35]
