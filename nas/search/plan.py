@@ -1,9 +1,9 @@
 """How deep a run on photographs trains what it tries: what its minutes, images, machine and budget allow.
 
-Narrow proxies from a parent order configurations at a tenth of the CPU-seconds of whole networks (docs/LOG.md), so
+Narrow proxies from a parent order configurations at a tenth of the CPU-seconds of whole networks (docs/LOG.md). So
 they come first: CONFIGURATIONS of them, and what is left of the time is for the finalists. Where the time does for as
-many whole networks, each is trained at full width for a short while, with a learning rate that goes to zero: longer with
-more time, then with more pixels.
+many whole networks, each is trained at full width for a short while, with a learning rate that goes to zero: for
+longer with more time, then at more pixels.
 """
 
 from __future__ import annotations
