@@ -120,10 +120,11 @@ class FullTraining:
         made, recipe = chosen
         self.run.set_attr(RECIPE_ATTR, recipe.to_dict())
         enqueue(self.run, made.trials, recipe)
+        minutes = max(1, round(made.seconds / 60))
         self._said.append(
             f"{len(made.trials)} networks are trained at full width, {made.images:,} images each at {made.pixels} px"
             + (f" (the last {FINISH_SHARE:.0%} at {recipe.resolution} px)" if made.pixels < recipe.resolution else "")
-            + f": about {made.seconds / 60:.0f} minutes")
+            + f": about {minutes} minute{'s' * (minutes != 1)}")
         self.run.update(confirming=ConfirmationState.NOW)
 
     def _planned(self, seconds_left: float | None, workers: int) -> tuple[FullPlan, FullRecipe] | None:
