@@ -20,14 +20,13 @@ from urllib.parse import quote
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dashboard import demo
-from dashboard.figures.front import front_rows, refs
 from dashboard.load import Reader
 from dashboard.serve import serving
-from dashboard.state import View
+from nas.report.recommendation import recommend
 
 HOME = Path(__file__).parents[1]
 IDLE = "() => document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'"
-WIDTH, HEIGHT = 1400, 1000
+WIDTH, HEIGHT, PHONE = 1400, 1000, 390
 # File: page, further query, height of the picture (None: the whole page up to MOST), dark.
 SHOTS = {
     "front": ("front", "&show=over_budget&show=stopped_early", HEIGHT, False),
@@ -37,11 +36,12 @@ SHOTS = {
     "space": ("space", "&target=equal", None, False),
     "trials": ("trials", "", HEIGHT, False),
     "export": ("export", "", None, False),
+    "phone": ("front", "", 844, False),
 }
 MOST, LARGEST = 1600, 300_000
 
 
-def shoot(page: Any, address: str, height: int | None) -> bytes:
+def shoot(page: Any, address: str, height: int | None, width: int) -> bytes:
     page.goto(address)
     page.wait_for_selector("h4, h5, [data-testid=stButton]")
     for _ in range(3):
@@ -49,7 +49,7 @@ def shoot(page: Any, address: str, height: int | None) -> bytes:
         page.wait_for_function(IDLE)
     if height is None:
         height = min(MOST, page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollHeight"))
-    page.set_viewport_size({"width": WIDTH, "height": height})
+    page.set_viewport_size({"width": width, "height": height})
     page.wait_for_timeout(1200)
     return bytes(page.screenshot())
 
@@ -77,8 +77,9 @@ def main() -> None:
         if args.root is None:
             demo.make(root / "demo", 150)
         run = Reader(root / args.run).read()
-        front = refs(front_rows(run.frame, View(), run.meta.budget_ms))
-        pick = front[-1] if front else "t8"
+        found = recommend(run.records, run.meta.budget_ms, resolution=run.meta.resolution)
+        front = [f"{args.run}:{found.pick.trial}"] if found else []
+        pick = front[0] if front else "t8"
         if args.root is None:
             subprocess.run([sys.executable, str(HOME / "search.py"), "export", str(run.path), "--trial",
                             pick.rpartition(":")[2], "--name", "fastvit_mine", "--to", str(run.path / "exports")],
@@ -88,9 +89,10 @@ def main() -> None:
         with serving(root, args.run) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             for name, (page_name, further, height, dark) in SHOTS.items():
-                page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT},
+                width = PHONE if name == "phone" else WIDTH
+                page = browser.new_page(viewport={"width": width, "height": HEIGHT},
                                         color_scheme="dark" if dark else "light")
-                picture = small(shoot(page, f"{address}/{query}&page={page_name}{further}", height))
+                picture = small(shoot(page, f"{address}/{query}&page={page_name}{further}", height, width))
                 page.close()
                 (args.to / f"{name}.png").write_bytes(picture)
                 print(f"{name}.png: {len(picture) / 1000:.0f} kB"
