@@ -1,6 +1,6 @@
 """Pictures of every page of the dashboard into docs/images/, by a real browser.
 
-    python benchmarks/dashboard_screenshots.py [--root RUNS --run NAME] [--to FOLDER]
+    python benchmarks/dashboard_screenshots.py [--root RUNS --run NAME] [--to FOLDER] [--pictures front,space]
 
 Without --root a demo run is made; its pages say that they are a demonstration.
 """
@@ -68,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--run", default="demo")
+    parser.add_argument("--pictures", default=",".join(SHOTS), help="which of them (default: all)")
     parser.add_argument("--to", type=Path, default=HOME / "docs" / "images")
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
@@ -88,10 +89,12 @@ def main() -> None:
         args.to.mkdir(parents=True, exist_ok=True)
         with serving(root, args.run) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            for name, (page_name, further, height, dark) in SHOTS.items():
+            for name in args.pictures.split(","):
+                page_name, further, height, dark = SHOTS[name]
                 width = PHONE if name == "phone" else WIDTH
                 page = browser.new_page(viewport={"width": width, "height": HEIGHT},
                                         color_scheme="dark" if dark else "light")
+                page.set_default_timeout(120_000)
                 picture = small(shoot(page, f"{address}/{query}&page={page_name}{further}", height, width))
                 page.close()
                 (args.to / f"{name}.png").write_bytes(picture)
