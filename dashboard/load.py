@@ -142,7 +142,23 @@ class Snapshot:
     @property
     def unit(self) -> str:
         """What the scores are, in words: on photographs the search estimates whole networks."""
+        if self.trained:
+            return "top-1 on held-out images"
         return "estimated top-1" if self.kept.get("unit") else PROXY_SCORE
+
+    @property
+    def trained(self) -> bool:
+        """Whether networks were trained at full width: their top-1 is what the front then stands on."""
+        return any(record.trained is not None for record in self.records)
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The trials with the score that a front stands on: of trained networks alone, once there are any."""
+        if not self.trained:
+            return self.frame
+        sd = (self.frame.trained_high.astype(float) - self.frame.trained_low.astype(float)) / 3.92
+        return self.frame.assign(score=self.frame.trained_top1.astype(float), score_sd=sd, apart_sd=None,
+                                 score_from="trained")
 
     @cached_property
     def by_trial(self) -> dict[int, Trial]:
@@ -232,6 +248,8 @@ class Reader:
                 self.rows[record.trial] = record.row()
         rows = [self.rows[record.trial] for record in records]
         frame = pd.DataFrame(rows, columns=list(Trial(trial=0).row()))
+        # The page's own column top1 is another thing: ImageNet's, estimated from size.
+        frame = frame.rename(columns={"top1": "trained_top1", "top1_low": "trained_low", "top1_high": "trained_high"})
         frame.insert(0, "run", self.path.name)
         return frame
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-FROM = {"confirmed": ", of further seeds", "posterior": ", from all trials together", "run": ", one run"}
+FROM = {"trained": ", trained at full width", "confirmed": ", of further seeds",
+        "posterior": ", from all trials together", "run": ", one run"}
 
 
 def _eligible(frame: pd.DataFrame) -> np.ndarray:

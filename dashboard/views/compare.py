@@ -58,7 +58,7 @@ def _architectures(columns: Sequence[Column], resolution: int) -> None:
 
 def _choose(runs: list[Snapshot], first: Snapshot) -> None:
     view = session.view()
-    rows = front_rows(first.frame, view.replace(x="latency_ms", y="score"), session.budget(first))
+    rows = front_rows(first.shown, view.replace(x="latency_ms", y="score"), session.budget(first))
     front = [ref for text in refs(rows) if (ref := Ref.parse(text))]
     options = list(dict.fromkeys([*view.compare, *([view.pick] if view.pick else []), *front,
                                   *(Ref("", name) for name in PRESETS)]))

@@ -45,7 +45,7 @@ def show() -> None:
 def _chosen(runs: list[Snapshot], first: Snapshot) -> Ref:
     """The choice, from the front, the presets, or any trial by its number."""
     view = session.view()
-    rows = front_rows(first.frame, view.replace(x="latency_ms", y="score"), session.budget(first))
+    rows = front_rows(first.shown, view.replace(x="latency_ms", y="score"), session.budget(first))
     front = [ref for text in refs(rows) if (ref := Ref.parse(text))]
     options = [*front, *(Ref("", name) for name in PRESETS)]
     pick = view.pick or (front[-1] if front else Ref("", "t8"))

@@ -47,7 +47,7 @@ def show() -> None:
 def _form(runs: list[Snapshot], run: Snapshot) -> Path | None:
     """The choices, and the button that begins; the folder that exports go to, if it can be used."""
     view = session.view()
-    rows = front_rows(run.frame, view.replace(x="latency_ms", y="score"), session.budget(run))
+    rows = front_rows(run.shown, view.replace(x="latency_ms", y="score"), session.budget(run))
     front = [ref for text in refs(rows) if (ref := Ref.parse(text))]
     options = list(dict.fromkeys([*([view.pick] if view.pick else []), *front, *(Ref("", name) for name in PRESETS)]))
     pick = view.pick or (front[-1] if front else options[0])

@@ -59,9 +59,9 @@ def _within(run: Snapshot) -> pd.DataFrame:
     """The run's trials, those marked that meet the limits."""
     asked = session.limits()
     if not asked:
-        return run.frame
+        return run.shown
     resolution, classes = run.meta.resolution, run.meta.num_classes
-    return run.frame.assign(meets=[asked.meets(record, resolution, classes) for record in run.records])
+    return run.shown.assign(meets=[asked.meets(record, resolution, classes) for record in run.records])
 
 
 def _around(view: View) -> View:
@@ -239,7 +239,7 @@ def _table(rows: pd.DataFrame, run: Snapshot, budget: float, found: Recommendati
 
 @st.cache_data(show_spinner=False, max_entries=32)
 def _grown(version: str, budget: float, _run: Snapshot) -> pd.DataFrame:
-    return growth.growth(_run.frame, budget)
+    return growth.growth(_run.shown, budget)
 
 
 def _growth(runs: list[Snapshot], budget: float) -> None:

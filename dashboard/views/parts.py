@@ -80,8 +80,11 @@ SCORES = {"confirmed": "further seeds", "posterior": "all trials together", "run
 
 
 def score_label(source: str, unit: str) -> str:
-    """What a score is and what it rests on; only estimates are of whole networks."""
-    return f"{unit if source == 'posterior' else PROXY_SCORE}, {SCORES.get(source, source)}"
+    """What a score is and what it rests on; only estimates and trained networks are whole ones."""
+    if source == "trained":
+        return "top-1, trained at full width"
+    whole = unit if source == "posterior" and unit != "top-1 on held-out images" else PROXY_SCORE
+    return f"{whole}, {SCORES.get(source, source)}"
 
 
 def metrics(record: Trial, budget_ms: float, unit: str, left: DeltaGenerator, right: DeltaGenerator) -> None:
@@ -92,7 +95,7 @@ def metrics(record: Trial, budget_ms: float, unit: str, left: DeltaGenerator, ri
             low, high = record.latency.ci_low_ms, record.latency.ci_high_ms
             below = f"95 %: {low:.3f} to {high:.3f}" + (", over" if is_over_budget(low, budget_ms) else "")
         left.metric("latency", f"{record.latency_ms:.3f} ms", below, delta_color="off", delta_arrow="off")
-    if (score := record.estimate) is not None:
+    if (score := record.shown) is not None:
         label = "proxy score, so far" if record.outcome == "stopped_early" else score_label(score.source, unit)
         right.metric(label, f"{score.value:.3f}", f"± {score.sd:.3f}" if score.sd else None, delta_color="off",
                      delta_arrow="off")

@@ -93,7 +93,7 @@ def _figures(config: FastViTConfig, forecasts: Forecast, run: Snapshot) -> dict[
             found |= {"latency_ms": record.latency_ms, "latency_sd": (high - low) / 3.92, "latency_from": "measured"}
         # On photographs a proxy's score is another thing than what is predicted, the top-1 of whole networks.
         score = record.estimate
-        alike = score is not None and (run.unit == PROXY_SCORE or score.source == "posterior")
+        alike = score is not None and (not run.kept.get("unit") or score.source == "posterior")
         if score is not None and alike and record.outcome == "complete":
             found |= {"score": score.value, "score_sd": score.sd or 0.0,
                       "score_from": {"confirmed": "confirmed", "posterior": "all trials together"}.get(
@@ -113,7 +113,8 @@ def _prediction(start: FastViTConfig, config: FastViTConfig, forecasts: Forecast
         if after["latency_ms"] is not None and after["latency_ms"] > budget:
             st.caption(f":material/warning: over the budget of {budget:g} ms")
     with score:
-        _metric(f"{run.unit}, {after['score_from']}", after["score"], after["score_sd"], before["score"], "")
+        unit = "estimated top-1" if run.kept.get("unit") else PROXY_SCORE
+        _metric(f"{unit}, {after['score_from']}", after["score"], after["score_sd"], before["score"], "")
     params.metric("parameters", f"{new.params_m:.2f} M", _delta(new.params_m - old.params_m, 2), delta_color="off")
     macs.metric("GMACs", f"{new.gmacs:.3f}", _delta(new.gmacs - old.gmacs, 3), delta_color="off")
     st.caption(f"From the chosen one: {parts.plain(in_words(config, start))}.")

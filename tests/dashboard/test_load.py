@@ -82,3 +82,30 @@ def test_text_that_looks_like_samples_stays(tmp_path: Path) -> None:
     trial.set_user_attr("record", {"outcome": "failed", "reason": text})
     run.study.tell(trial, state=TrialState.FAIL)
     assert Reader(run.path).read().records[-1].reason == text
+
+
+def test_once_networks_are_trained_the_pages_show_their_top_1_alone(root: Path) -> None:
+    from dataclasses import replace
+
+    from nas.runs.trained import Trained
+    from nas.search.front import front_of
+
+    run = Reader(root / "demo").read()
+    assert run.unit == "proxy score"
+    assert run.shown is run.frame
+    numbers = [r.trial for r in front_of(run.records, 1.5)][:2]
+    found = {number: Trained(trial=number, hits=70 + number, images=200, held_out="validation", trained_images=1000,
+                             resolution=64, pixels=64, started_from="random", cpu_s=1.0, recipe={})
+             for number in numbers}
+    records = [replace(r, trained=found.get(r.trial)) for r in run.records]
+    frame = run.frame.assign(trained_top1=[r.trained and r.trained.top1 for r in records],
+                             trained_low=[r.trained and r.trained.interval()[0] for r in records],
+                             trained_high=[r.trained and r.trained.interval()[1] for r in records])
+    other = replace(run, records=records, frame=frame)
+    assert other.unit == "top-1 on held-out images"
+    kept = other.shown.score.notna()
+    assert set(other.shown.trial[kept]) == set(numbers)
+    from dashboard.figures.front import front_rows
+    from dashboard.state import View
+
+    assert front_rows(other.shown, View(), 1.5).trial.tolist() == [r.trial for r in front_of(records, 1.5)]
