@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -22,6 +22,13 @@ STEM_STRIDES = (1, 2, 4)
 UNUSED_KERNEL = 3
 SMALL_KERNEL = 3  # the parallel branch of the large-kernel convolution, and the stem's and head's kernel
 SE_RATIO = 1 / 16  # squeeze-and-excitation of the head (MobileOne, section 3.1)
+
+_SHORT = reprlib.Repr()  # of values in messages, however long they are
+_SHORT.maxlist = _SHORT.maxtuple = 4
+_SHORT.maxlevel = 2
+
+# Far beyond every published network, and small enough that no description of one takes this machine's memory.
+MOST_DEPTH, MOST_WIDTH, MOST_KERNEL, MOST_BRANCHES, MOST_RATIO = 256, 8192, 63, 32, 64.0
 
 ATTENTION_NORMS = ("batch", "layer")
 
@@ -38,27 +45,34 @@ def patch_se_width(channels: int) -> int:
 def _entries(name: str, value: Any, count: int) -> tuple[Any, ...]:
     # The first look is for speed: a search makes tens of thousands of configurations.
     if type(value) not in (tuple, list) and (isinstance(value, (str, bytes)) or not isinstance(value, Sequence)):
-        raise ValueError(f"{name} = {value!r}: expected a sequence of {count} entries")
+        raise ValueError(f"{name} = {_SHORT.repr(value)}: expected a sequence of {count} entries")
     if len(value) != count:
-        raise ValueError(f"{name} = {tuple(value)!r}: expected {count} entries, got {len(value)}")
+        raise ValueError(f"{name} = {_SHORT.repr(tuple(value[:9]))}: expected {count} entries, got {len(value)}")
     return tuple(value)
 
 
-def _integers(name: str, value: Any, count: int, *, at_least: int, odd: bool = False) -> tuple[int, ...]:
+def _integers(name: str, value: Any, count: int, low: int, high: int, *, odd: bool = False) -> tuple[int, ...]:
     entries = _entries(name, value, count)
     for entry in entries:
-        whole = isinstance(entry, int) and not isinstance(entry, bool)
-        if not whole or entry < at_least or (odd and entry % 2 == 0):
-            kind = "an odd integer" if odd else "an integer"
-            raise ValueError(f"{name} = {entries!r}: {entry!r} must be {kind} of at least {at_least}")
+        _integer(name, entry, low, high, odd=odd, of=entries)
     return entries
 
 
+def _integer(name: str, value: Any, low: int, high: int, *, odd: bool = False, of: Any = None) -> None:
+    """`of`: the entries that hold the value."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not low <= value <= high or (odd and value % 2 == 0):
+        kind = "an odd integer" if odd else "an integer"
+        shown = _SHORT.repr(value if of is None else of)
+        raise ValueError(f"{name} = {shown}: {_SHORT.repr(value)} must be {kind} from {low} to {high}")
+
+
 def _number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
-    valid = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not valid or value > high or value < low or (open_low and value == low):
+    # Compared before it becomes a float: an integer of a thousand digits is none.
+    valid = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+    if not valid or (open_low and value == low):
         bracket = "(" if open_low else "["
-        raise ValueError(f"{name} = {value!r}: must be a number in {bracket}{low:g}, {high:g}]")
+        raise ValueError(f"{name} = {_SHORT.repr(value)}: must be a number in {bracket}{low:g}, {high:g}]")
     return float(value)
 
 
@@ -104,35 +118,36 @@ class FastViTConfig:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (frozen dataclass)
         stages = len(self.depths) if isinstance(self.depths, Sequence) else STAGES
         if stages not in STAGE_COUNTS:
-            raise ValueError(f"depths = {self.depths!r}: expected 4 entries (or 5), got {stages}")
+            raise ValueError(f"depths = {_SHORT.repr(self.depths)}: expected 4 entries (or 5), got {stages}")
         if stages != STAGES:
             for name in ("mixer_kernels", "ffn_kernels", "patch_kernels", "patch_se"):
-                if tuple(getattr(self, name)) == getattr(FastViTConfig, name):
+                if isinstance(getattr(self, name), Sequence) and tuple(getattr(self, name)) == getattr(FastViTConfig, name):
                     put(name, getattr(FastViTConfig, name) + getattr(FastViTConfig, name)[:1])
-        put("depths", _integers("depths", self.depths, stages, at_least=1))
-        put("widths", _integers("widths", self.widths, stages, at_least=1))
+        put("depths", _integers("depths", self.depths, stages, 1, MOST_DEPTH))
+        put("widths", _integers("widths", self.widths, stages, 1, MOST_WIDTH))
         ratios = _entries("mlp_ratios", self.mlp_ratios, stages)
-        put("mlp_ratios", tuple(_number("mlp_ratios", r, 0, 64, open_low=True) for r in ratios))
+        put("mlp_ratios", tuple(_number("mlp_ratios", r, 0, MOST_RATIO, open_low=True) for r in ratios))
         mixers = _entries("mixers", self.mixers, stages)
         for mixer in mixers:
             if mixer not in MIXERS:
-                raise ValueError(f"mixers = {mixers!r}: {mixer!r} must be one of {', '.join(MIXERS)}")
+                raise ValueError(f"mixers = {_SHORT.repr(mixers)}: {_SHORT.repr(mixer)} must be one of "
+                                 + ", ".join(MIXERS))
         put("mixers", mixers)
-        kernels = _integers("mixer_kernels", self.mixer_kernels, stages, at_least=3, odd=True)
+        kernels = _integers("mixer_kernels", self.mixer_kernels, stages, 3, MOST_KERNEL, odd=True)
         put("mixer_kernels", tuple(UNUSED_KERNEL if m == "attention" else k
                                    for m, k in zip(mixers, kernels, strict=True)))
-        put("ffn_kernels", _integers("ffn_kernels", self.ffn_kernels, stages, at_least=3, odd=True))
-        put("patch_kernels", _integers("patch_kernels", self.patch_kernels, stages - 1, at_least=3, odd=True))
+        put("ffn_kernels", _integers("ffn_kernels", self.ffn_kernels, stages, 3, MOST_KERNEL, odd=True))
+        put("patch_kernels", _integers("patch_kernels", self.patch_kernels, stages - 1, 3, MOST_KERNEL, odd=True))
         if self.cpe is None:
             put("cpe", tuple(mixer == "attention" for mixer in mixers))
         cpe = _entries("cpe", self.cpe, stages)
         if not all(isinstance(entry, bool) for entry in cpe):
-            raise ValueError(f"cpe = {cpe!r}: every entry must be true or false")
+            raise ValueError(f"cpe = {_SHORT.repr(cpe)}: every entry must be true or false")
         put("cpe", cpe)
-        _integers("cpe_kernel", [self.cpe_kernel], 1, at_least=3, odd=True)
+        _integer("cpe_kernel", self.cpe_kernel, 3, MOST_KERNEL, odd=True)
         if not any(cpe):
             put("cpe_kernel", 7)  # unused: one network, one key
-        _integers("head_dim", [self.head_dim], 1, at_least=1)
+        _integer("head_dim", self.head_dim, 1, MOST_WIDTH)
         for stage, (width, mixer) in enumerate(zip(self.widths, mixers, strict=True), 1):
             if mixer == "attention" and width % self.head_dim:
                 raise ValueError(
@@ -142,18 +157,19 @@ class FastViTConfig:
                 raise ValueError(f"mlp_ratios = {self.mlp_ratios!r}: stage {stage} has no hidden channel")
         if "attention" not in mixers:
             put("head_dim", 32)  # unused: one network, one key
-        if self.stem_stride not in STEM_STRIDES:
-            raise ValueError(f"stem_stride = {self.stem_stride!r}: must be one of {STEM_STRIDES}")
+        if isinstance(self.stem_stride, bool) or self.stem_stride not in STEM_STRIDES:
+            raise ValueError(f"stem_stride = {_SHORT.repr(self.stem_stride)}: must be one of {STEM_STRIDES}")
         put("patch_se", _entries("patch_se", self.patch_se, stages - 1))
         for name, flags in (("patch_se", self.patch_se), ("patch_act", (self.patch_act,)),
                             ("stem_scale", (self.stem_scale,))):
             if not all(isinstance(flag, bool) for flag in flags):
-                raise ValueError(f"{name} = {getattr(self, name)!r}: must be true or false")
+                raise ValueError(f"{name} = {_SHORT.repr(getattr(self, name))}: must be true or false")
         if self.attention_norm not in ATTENTION_NORMS:
-            raise ValueError(f"attention_norm = {self.attention_norm!r}: must be one of {', '.join(ATTENTION_NORMS)}")
+            raise ValueError(f"attention_norm = {_SHORT.repr(self.attention_norm)}: must be one of "
+                             + ", ".join(ATTENTION_NORMS))
         if "attention" not in mixers:
             put("attention_norm", "batch")  # unused: one network, one key
-        _integers("branches", [self.branches], 1, at_least=0)
+        _integer("branches", self.branches, 0, MOST_BRANCHES)
         put("layer_scale_init", _number("layer_scale_init", self.layer_scale_init, 0, 10, open_low=True))
         put("drop_path", _number("drop_path", self.drop_path, 0, 0.99))
 
@@ -220,10 +236,10 @@ class FastViTConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FastViTConfig:
         if not isinstance(values, Mapping):
-            raise ValueError(f"{values!r}: expected an object with the fields of a FastViTConfig")
+            raise ValueError(f"{_SHORT.repr(values)}: expected an object with the fields of a FastViTConfig")
         if unknown := sorted(set(values) - set(_field_names())):
             fields = ", ".join(sorted(_field_names()))
-            raise ValueError(f"{unknown[0]!r} is no field of a FastViTConfig; the fields are {fields}")
+            raise ValueError(f"{_SHORT.repr(unknown[0])} is no field of a FastViTConfig; the fields are {fields}")
         required = ("depths", "widths", "mlp_ratios", "mixers")
         if missing := [name for name in required if name not in values]:
             raise ValueError(f"the configuration lacks {', '.join(missing)}")
@@ -231,6 +247,8 @@ class FastViTConfig:
             return _made(json.dumps(values))
         except TypeError:  # numpy's numbers and the like
             return cls(**values)
+        except RecursionError:
+            raise ValueError("the configuration is nested too deeply; expected numbers, words and lists") from None
 
     def to_json(self, indent: int | None = None) -> str:
         return json.dumps(self.to_dict(), indent=indent)
@@ -239,7 +257,7 @@ class FastViTConfig:
     def from_json(cls, text: str) -> FastViTConfig:
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not a JSON configuration: {error}") from None
         return cls.from_dict(values)
 

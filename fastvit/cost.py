@@ -17,13 +17,15 @@ HEAD_EXPANSION = 2  # the head's depthwise convolution makes 2 * C4 channels
 
 @dataclass(frozen=True)
 class BlockCost:
-    """One part of the network; `stage` counts from 1; 0 is the stem, the one after the last the head."""
+    """One part of the network; `stage` counts from 1; 0 is the stem, the one after the last the head. The blocks of
+    one stage are alike: the numbers are those of one, `count` says how many there are."""
 
     name: str
     stage: int
     params_m: float
     gmacs: float
     activations_m: float
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class _Count:
         if self.train:
             self.params += channels
 
-    def block(self, name: str, stage: int) -> BlockCost:
-        return BlockCost(name, stage, self.params / 1e6, self.macs / 1e9, self.outputs / 1e6)
+    def block(self, name: str, stage: int, count: int = 1) -> BlockCost:
+        return BlockCost(name, stage, self.params / 1e6, self.macs / 1e9, self.outputs / 1e6, count)
 
 
 def _half(side: int) -> int:
@@ -142,8 +144,8 @@ def _cost(config: FastViTConfig, train: tuple[int, bool] | None, height: int, wi
             cpe = count()
             cpe.conv(c, c, config.cpe_kernel, pixels, groups=c)
             blocks.append(cpe.block("positional encoding", stage + 1))
-        one = _block(count(), config, stage, pixels).block(config.mixers[stage] + " block", stage + 1)
-        blocks += [one] * config.depths[stage]
+        one = _block(count(), config, stage, pixels)
+        blocks.append(one.block(config.mixers[stage] + " block", stage + 1, config.depths[stage]))
 
     head, features = count(), c * HEAD_EXPANSION
     head.mobileone(c, features, SMALL_KERNEL, height * width, groups=c)
@@ -152,8 +154,8 @@ def _cost(config: FastViTConfig, train: tuple[int, bool] | None, height: int, wi
     if num_classes:
         head.conv(features, num_classes, 1, 1)
     blocks.append(head.block("head", config.stages + 1))
-    return Cost(sum(b.params_m for b in blocks), sum(b.gmacs for b in blocks),
-                sum(b.activations_m for b in blocks), tuple(blocks))
+    return Cost(sum(b.count * b.params_m for b in blocks), sum(b.count * b.gmacs for b in blocks),
+                sum(b.count * b.activations_m for b in blocks), tuple(blocks))
 
 
 def _block(n: _Count, config: FastViTConfig, stage: int, pixels: int) -> _Count:

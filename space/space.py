@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import reprlib
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvit.config import MIXERS, STAGE_COUNTS, STAGES, UNUSED_KERNEL, FastViTConfig
+from fastvit.config import MIXERS, MOST_WIDTH, STAGE_COUNTS, STAGES, UNUSED_KERNEL, FastViTConfig
 from fastvit.hint import did_you_mean
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _BETWEEN = ("patch_kernels", "patch_se")  # one entry for each patch embedding, 
 _FIXED = ("head_dim", "stem_stride", "cpe_kernel", "branches", "layer_scale_init", "drop_path", "patch_act",
           "attention_norm", "stem_scale")
 _SHIPPED = Path(__file__).parent
+_MOST_CHOICES = 256  # of one dimension: every value is tried once when a space is read
 _KEPT = 10_000  # encodings that are not worked out twice
 
 
@@ -94,13 +96,17 @@ class SearchSpace:
             raise ValueError(f"not valid TOML: {error}") from None
         name, fixed = values.pop("name", name), values.pop("fixed", {})
         if not isinstance(name, str):
-            raise ValueError(f"name = {name!r}: expected a string")
+            raise ValueError(f"name = {reprlib.repr(name)}: expected a string")
         if unknown := sorted(set(values) - set(_FIELDS)):
-            raise ValueError(f"{unknown[0]!r} is no dimension; the dimensions are {', '.join(_FIELDS)}, and [fixed]")
+            raise ValueError(f"{reprlib.repr(unknown[0])} is no dimension; the dimensions are {', '.join(_FIELDS)}, "
+                             "and [fixed]")
         if missing := [key for key in ("mixers", "depths", "widths", "mlp_ratios") if key not in values]:
             raise ValueError(f"{missing[0]} is missing")
         if not isinstance(fixed, dict) or (unknown := sorted(set(fixed) - set(_FIXED))):
-            raise ValueError(f"[fixed] may hold {', '.join(_FIXED)}; got {fixed!r}")
+            raise ValueError(f"[fixed] may hold {', '.join(_FIXED)}; got {reprlib.repr(fixed)}")
+        head_dim = fixed.get("head_dim", 1)
+        if not isinstance(head_dim, int) or isinstance(head_dim, bool) or not 1 <= head_dim <= MOST_WIDTH:
+            raise ValueError(f"[fixed] head_dim = {reprlib.repr(head_dim)}: expected an integer from 1 to {MOST_WIDTH}")
         defaults = {"mixer_kernels": [3], "ffn_kernels": [7], "patch_kernels": [7], "patch_se": [False]}
         # Five stages where a line says so with five entries.
         stages = next((len(value) for key, value in values.items() if key not in _BETWEEN and isinstance(value, list)
@@ -118,7 +124,7 @@ class SearchSpace:
         for stage in range(self.stages):
             for mixer in self.choices["mixers"][stage]:
                 if mixer not in MIXERS:
-                    raise ValueError(f"mixers: {mixer!r} must be one of {', '.join(MIXERS)}")
+                    raise ValueError(f"mixers: {reprlib.repr(mixer)} must be one of {', '.join(MIXERS)}")
                 if not self._widths(stage, mixer):
                     raise ValueError(f"widths: stage {stage + 1} offers attention, but no multiple of "
                                      f"head_dim = {self._head_dim}")
@@ -363,7 +369,7 @@ def _parse(key: str, value: Any, count: int) -> tuple[Choices, ...]:
     if isinstance(value, dict) or (isinstance(value, list) and value and not isinstance(value[0], (list, dict))):
         value = [value] * count
     if not isinstance(value, list) or len(value) != count:
-        raise ValueError(f"{key} = {value!r}: expected {count} entries (choices or {{ low, high, step }}), "
+        raise ValueError(f"{key} = {reprlib.repr(value)}: expected {count} entries (choices or {{ low, high, step }}), "
                          "or one for all")
     return tuple(_parse_entry(key, entry) for entry in value)
 
@@ -371,24 +377,30 @@ def _parse(key: str, value: Any, count: int) -> tuple[Choices, ...]:
 def _parse_entry(key: str, entry: Any) -> Choices:
     if isinstance(entry, dict):
         if not {"low", "high"} <= set(entry) <= {"low", "high", "step"}:
-            raise ValueError(f"{key}: {entry!r} must have low, high and, if not 1, step")
+            raise ValueError(f"{key}: {reprlib.repr(entry)} must have low, high and, if not 1, step")
         low, high, step = entry["low"], entry["high"], entry.get("step", 1)
         if not all(isinstance(v, int) and not isinstance(v, bool) for v in (low, high, step)):
-            raise ValueError(f"{key}: {entry!r} must hold integers; write other choices as a list")
+            raise ValueError(f"{key}: {reprlib.repr(entry)} must hold integers; write other choices as a list")
         if step < 1 or high < low or (high - low) % step:
-            raise ValueError(f"{key}: {entry!r} must have low <= high, a whole number of steps apart")
+            raise ValueError(f"{key}: {reprlib.repr(entry)} must have low <= high, a whole number of steps apart")
+        if (high - low) // step >= _MOST_CHOICES:
+            raise ValueError(f"{key}: {reprlib.repr(entry)} has more than {_MOST_CHOICES} choices; take a larger step")
         return tuple(range(low, high + 1, step))
     if not isinstance(entry, list) or not entry:
-        raise ValueError(f"{key}: {entry!r} must be a list of choices or {{ low, high, step }}")
+        raise ValueError(f"{key}: {reprlib.repr(entry)} must be a list of choices or {{ low, high, step }}")
+    if len(entry) > _MOST_CHOICES:
+        raise ValueError(f"{key}: a list of {len(entry)} choices; expected at most {_MOST_CHOICES}")
+    if not all(isinstance(v, (int, float, str)) for v in entry):
+        raise ValueError(f"{key}: {reprlib.repr(entry)} must hold numbers or words")
     if len(set(map(str, entry))) != len(entry) or len(set(entry)) != len(entry):
-        raise ValueError(f"{key}: {entry!r} holds a choice twice")
+        raise ValueError(f"{key}: {reprlib.repr(entry)} holds a choice twice")
     if key == "patch_se":
         if not all(isinstance(v, bool) for v in entry):
-            raise ValueError(f"{key}: {entry!r} must hold true, false or both")
+            raise ValueError(f"{key}: {reprlib.repr(entry)} must hold true, false or both")
         entry = sorted(entry)
     elif key != "mixers":
         if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in entry):
-            raise ValueError(f"{key}: {entry!r} must hold numbers")
+            raise ValueError(f"{key}: {reprlib.repr(entry)} must hold numbers")
         entry = sorted(entry)
     return tuple(entry)
 

@@ -110,7 +110,7 @@ def stage_shares(cost: Cost) -> list[dict[str, Any]]:
     sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for part in cost.blocks:
         for index, value in enumerate((part.params_m, part.gmacs, part.activations_m)):
-            sums[part.stage][index] += value
+            sums[part.stage][index] += part.count * value
     return [{"part": names[stage], "params_m": p, "gmacs": g, "activations_m": a}
             for stage, (p, g, a) in sorted(sums.items())]
 

@@ -19,11 +19,10 @@ from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from fastvit.cost import cost
 from nas.errors import Failure, UsageError, kind_of
 from nas.latency.cache import machine, system
 from nas.latency.devices import check_device, check_setting, runtime
-from nas.latency.network import Network
+from nas.latency.network import Needs, Network
 from nas.latency.runtime import HALF_WIDTH, VERSIONS, Setting
 from nas.latency.service import measure_many
 
@@ -38,7 +37,7 @@ LONGEST_WAIT_S = 20.0  # of one question after a job
 class Demand(BaseModel):
     """The body of POST /jobs."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     id: str = Field(pattern=r"^[0-9a-f]{32}$")
     targets: list[dict[str, Any] | str] = Field(min_length=1, max_length=MOST_TARGETS)
@@ -81,7 +80,8 @@ class Desk:
         Raises:
             HTTPException: the queue is full, or the demand asks for more than a request may.
         """
-        networks = [_checked(target, demand) for target in demand.targets]
+        for target in demand.targets:
+            _check(target, demand)
         with self.lock:
             if (known := self.jobs.get(demand.id)) is not None:
                 known.asked = time.monotonic()
@@ -94,8 +94,6 @@ class Desk:
                 chosen = runtime(self.device)
                 check_setting(chosen, Setting(demand.resolution, demand.batch, demand.threads,
                                               demand.precision or chosen.precisions[0]))
-                for network in networks:
-                    network.check()
             except UsageError as error:
                 raise HTTPException(422, str(error)) from None
             for old in [key for key, job in self.jobs.items() if job.state == "done"][:-KEPT]:
@@ -123,8 +121,8 @@ class Desk:
             job.state = "done"
 
 
-def _checked(target: dict[str, Any] | str, demand: Demand) -> Network:
-    """A network that this machine can hold.
+def _check(target: dict[str, Any] | str, demand: Demand) -> None:
+    """Refuse what is no network, or none that this machine can hold.
 
     Raises:
         HTTPException: no network, or too large.
@@ -133,13 +131,19 @@ def _checked(target: dict[str, Any] | str, demand: Demand) -> Network:
         network = Network.of(target)
     except (ValueError, TypeError) as error:
         raise HTTPException(422, str(error)[:300]) from None
-    if network.config is not None:
-        size = cost(network.config, demand.resolution)
-        if size.params_m > MOST_PARAMS_M or 4e-3 * size.activations_m * demand.batch > MOST_MEMORY_GB:
-            raise HTTPException(413, f"a network of {size.params_m:.0f} M parameters and "
-                                     f"{size.activations_m * demand.batch:.0f} M activations is refused: at most "
-                                     f"{MOST_PARAMS_M:g} M parameters and {MOST_MEMORY_GB:g} GB of activations")
-    return network
+    needs = _needs(network, demand.resolution)
+    activations_m = needs.activations_m * demand.batch
+    if needs.params_m > MOST_PARAMS_M or 4e-3 * activations_m > MOST_MEMORY_GB:
+        raise HTTPException(413, f"a network of {needs.params_m:.0f} M parameters and {activations_m:.0f} M "
+                                 f"activations is refused: at most {MOST_PARAMS_M:g} M parameters and "
+                                 f"{MOST_MEMORY_GB:g} GB of activations")
+
+
+def _needs(network: Network, resolution: int) -> Needs:
+    try:
+        return network.needs(resolution)
+    except (UsageError, Failure) as error:
+        raise HTTPException(422, str(error)[:300]) from None
 
 
 def create_app(device: str, *, token: str | None = None, hosts: tuple[str, ...] = ("*",)) -> FastAPI:

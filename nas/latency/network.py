@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     import torch
 
 TIMM = "timm:"
+COPIES = 3  # of the weights while a network is measured
+
+
+class Needs(NamedTuple):
+    """What running a network once takes, in millions: parameters, all activations of one image, and those of its
+    largest part, which are in memory at one time."""
+
+    params_m: float
+    activations_m: float
+    peak_m: float
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,25 @@ class Network:
         if self.timm not in known and self.timm.split(".")[0] not in known:
             raise UsageError(f"{self.name}: timm {timm.__version__} has no model of that name"
                              + did_you_mean(self.timm, known, count=3, cutoff=0.4))
+
+    def needs(self, resolution: int) -> Needs:
+        """Counted from shapes alone, so that it can be asked of any network before one is built.
+
+        Raises:
+            UsageError: timm does not know the model.
+            Failure: timm cannot build it at this resolution.
+        """
+        if self.config is not None:
+            found = cost(self.config, resolution)
+            return Needs(found.params_m, found.activations_m, max(block.activations_m for block in found.blocks))
+        self.check()
+        return _timm_needs(self.timm, resolution)
+
+    def memory_gb(self, resolution: int, batch: int) -> float:
+        """About what measuring takes: the weights as a module, as a file and in the runtime, and activations. Raises
+        as `needs`."""
+        needs = self.needs(resolution)
+        return 4e-3 * (COPIES * needs.params_m + needs.peak_m * batch)
 
     def size(self, resolution: int) -> tuple[float, float | None]:
         """Millions of parameters of the deployed network, and GMACs where they are known in closed form."""
@@ -158,30 +187,70 @@ class Network:
         return buffer.getvalue()
 
 
-def _timm_deployed(name: str, resolution: int) -> torch.nn.Module:
-    """A model of timm with random weights, reparameterized or fused where its code offers it.
+@lru_cache(maxsize=256)
+def _timm_needs(name: str, resolution: int) -> Needs:
+    """Of a model of timm, on torch's meta device. Counted are the outputs of convolutions and matrix products, the maps
+    of attention among them, as fastvit.cost counts them; four of the largest stand for what is there at one time."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Outputs(TorchDispatchMode):
+        elements = largest = 0
+
+        def add(self, elements: int) -> None:
+            self.elements, self.largest = self.elements + elements, max(self.largest, elements)
+
+        def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found = operator(*args, **(kwargs or {}))
+            words = operator._schema.name
+            if "attention" in words:
+                query, key = args[:2]
+                self.add(query.numel() // query.shape[-1] * key.shape[-2])
+            if any(word in words for word in ("convolution", "mm", "linear", "attention")):
+                first = found[0] if isinstance(found, (tuple, list)) else found
+                self.add(first.numel())
+            return found
+
+    with torch.device("meta"):
+        model = _timm_built(name, resolution)
+        try:
+            with torch.no_grad(), Outputs() as outputs:
+                model(torch.zeros(1, 3, resolution, resolution))
+        except Exception as error:
+            raise Failure(f"timm cannot run {name} at {resolution} px: {str(error).splitlines()[0][:200]}") from error
+    params = sum(p.numel() for p in model.parameters())
+    return Needs(params / 1e6, outputs.elements / 1e6, 4 * outputs.largest / 1e6)
+
+
+def _timm_built(name: str, resolution: int) -> torch.nn.Module:
+    """A model of timm as its code makes it, in eval mode.
 
     Raises:
         Failure: timm cannot build it at this resolution.
     """
     import timm
-    import torch
     from timm.models import get_pretrained_cfg_value
-    from timm.utils.model import reparameterize_model
 
     arguments: list[dict[str, Any]] = [{}]
     if resolution != (get_pretrained_cfg_value(name, "input_size") or (3, 0, 0))[-1]:
         arguments.insert(0, {"img_size": resolution})  # transformers with fixed grids need to be told
     for keywords in arguments:
         try:
-            model = timm.create_model(name, pretrained=False, **keywords).eval()
-            break
+            model: torch.nn.Module = timm.create_model(name, pretrained=False, **keywords).eval()
+            return model
         except TypeError:
             continue
         except Exception as error:
             raise Failure(f"timm cannot build {name} at {resolution} px: {error}") from error
-    else:
-        raise Failure(f"timm cannot build {name}")
+    raise Failure(f"timm cannot build {name}")
+
+
+def _timm_deployed(name: str, resolution: int) -> torch.nn.Module:
+    """A model of timm with random weights, reparameterized or fused where its code offers it. Raises as _timm_built."""
+    import torch
+    from timm.utils.model import reparameterize_model
+
+    model = _timm_built(name, resolution)
     # Whatever has fuse(), reparameterize() or switch_to_deploy(): LeViT, RepViT, FastViT, MobileOne, RepVGG, ...
     deployed: torch.nn.Module = reparameterize_model(model)
     deployed.requires_grad_(False)

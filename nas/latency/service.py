@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from fastvit.config import FastViTConfig
-from nas.errors import UsageError
+from nas.errors import Failure, UsageError
 from nas.latency.cache import Entry, device_place
 from nas.latency.device_client import measure_there
 from nas.latency.devices import PREDICTED, canonical, check_device, check_setting, is_remote, runtime
@@ -15,6 +15,7 @@ from nas.latency.network import Network
 from nas.latency.phones import PRECISION, measurements, refuse
 from nas.latency.process import MEASURING
 from nas.latency.runtime import HALF_WIDTH, VERSIONS, Setting
+from nas.memory import free_gb
 from nas.runs.measurement import Measurement
 
 Target = FastViTConfig | str
@@ -65,6 +66,7 @@ def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, reso
     found = [None if fresh else entry.read(budget_ms, half_width) for entry in entries]
     missing = [index for index, one in enumerate(found) if one is None]
     if missing:
+        _check_memory([networks[index] for index in missing], setting)
         request: dict[str, Any] = {"targets": [networks[index].to_dict() for index in missing], "device": device,
                                    "setting": asdict(setting), "protocol": protocol, "budget_ms": budget_ms,
                                    "half_width": half_width}
@@ -73,6 +75,19 @@ def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, reso
             found[index] = fresh_one = Measurement.from_dict(answer)
             entries[index].write(fresh_one)
     return _named([one for one in found if one is not None], networks, names)
+
+
+def _check_memory(networks: Sequence[Network], setting: Setting) -> None:
+    """Refuse what this machine's memory cannot hold, before anything of it is built.
+
+    Raises:
+        Failure: with what it takes and what is free.
+    """
+    free = free_gb()
+    for network in networks:
+        if (needed := network.memory_gb(setting.resolution, setting.batch)) > free:
+            raise Failure(f"measuring {network.name} takes about {needed:.1f} GB at {setting.resolution} px and batch "
+                          f"{setting.batch}, {free:.1f} GB are free; choose a smaller network, resolution or batch")
 
 
 def _named(found: list[Measurement], networks: list[Network], names: Sequence[str] | None) -> list[Measurement]:

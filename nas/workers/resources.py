@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+from nas.memory import free_gb
 
 # One worker: up to 1.2 GB in its measuring process (seen with the presets up to MA36), the rest for torch and data.
 WORKER_GB = 2.0
@@ -56,25 +56,13 @@ def too_many(machine: Machine, workers: int) -> str:
 
 
 def this_machine() -> Machine:
-    return Machine(_cores(), _free_gb(), _gpus(os.environ))
+    return Machine(_cores(), free_gb(), _gpus(os.environ))
 
 
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _free_gb() -> float:
-    """Memory that is free, or free in this container."""
-    import psutil
-
-    free = float(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError):
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text()
-        free = min(free, int(limit) - int(used))  # "max" is no number
-    return free / 2**30
 
 
 def _gpus(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import reprlib
 from typing import Any
 
 import pytest
 
 from fastvit import PRESETS, FastViTConfig
+from fastvit.cost import cost
 from fastvit.presets import named_config
 
 T8 = PRESETS["t8"]
@@ -34,6 +37,37 @@ def test_bad_values_are_one_clear_error(changes: dict[str, Any], words: str) -> 
     with pytest.raises(ValueError, match=words) as caught:
         T8.replace(**changes)
     assert next(iter(changes)) in str(caught.value) or "attention" in str(caught.value)
+
+
+# Huge, infinite, of another kind: whatever stands in a file or a request.
+ODD = [2 * 10**8, 10**400, float("inf"), float("nan"), -1, True, "x" * 10**6, None, [[]], {"a": 1}]
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(T8) if field.name != "cpe"])
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: reprlib.repr(odd))
+def test_no_field_takes_what_is_odd(name: str, odd: Any) -> None:
+    value = (*getattr(T8, name)[:-1], odd) if isinstance(getattr(T8, name), tuple) else odd
+    for make in (lambda: T8.replace(**{name: value}), lambda: FastViTConfig.from_dict(T8.to_dict() | {name: value}),
+                 lambda: T8.replace(**{name: [odd] * 10**6})):
+        with pytest.raises(ValueError, match=name) as caught:
+            make()
+        assert len(str(caught.value)) < 500
+
+
+def test_a_size_is_counted_without_listing_it() -> None:
+    """The largest network that a configuration may describe takes no more to count than the smallest."""
+    largest = T8.replace(depths=(256,) * 4, widths=(8192,) * 4, mlp_ratios=(64,) * 4, branches=32)
+    for form in ("fused", "train"):
+        assert len(cost(largest, 2048, form=form).blocks) == len(cost(T8, 2048, form=form).blocks)
+    one, many = (cost(T8.replace(depths=(2, 2, depth, 2))) for depth in (1, 201))
+    block = next(block for block in many.blocks if block.count == 201)
+    assert many.gmacs - one.gmacs == pytest.approx(200 * block.gmacs)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"depths": ' + "[" * 10**5, "9" * 5000, "nul", ""])
+def test_texts_that_are_no_configuration(text: str) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        FastViTConfig.from_json(text)
 
 
 @pytest.mark.parametrize("name", PRESETS)

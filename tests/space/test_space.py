@@ -89,6 +89,28 @@ def test_a_sampler_walks_the_space() -> None:
     assert all(SPACE.suggest(optuna.trial.FixedTrial(t.params)) in SPACE for t in study.trials)
 
 
+ODD = ["2000000000", "-1", "inf", "nan", "true", '"' + "x" * 10**5 + '"', "[]", "[[[1]]]",
+       "{ low = 1, high = 2000000000 }",
+       "{ low = 1, high = 3, step = 0 }", "{ low = [], high = {} }", "[" + "1," * 10**5 + "]", "[[1], [1], [1], [{}]]"]
+
+
+@pytest.mark.parametrize("key", ["depths", "widths", "mlp_ratios", "mixers", "mixer_kernels", "patch_kernels", "name",
+                                 "fixed", "head_dim", "stem_stride", "branches"])
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd[:20])
+def test_no_entry_takes_what_is_odd(key: str, odd: str) -> None:
+    """A space comes with a foreign run: an entry is refused in a sentence, or harmless."""
+    lines = [line for line in TINY.splitlines() if not line.startswith(key)]
+    fixed = key in ("head_dim", "stem_stride", "branches")
+    text = "\n".join([*lines, "[fixed]", f"{key} = {odd}"] if fixed else [f"{key} = {odd}", *lines])
+    said = ""
+    try:
+        space = SearchSpace.from_toml(text)
+        assert max(len(dimension.choices) for dimension in space.dimensions) <= 256
+    except ValueError as error:
+        said = str(error)
+    assert len(said) < 600
+
+
 @pytest.mark.parametrize(("text", "words"), [
     ("depths = 3", "mixers is missing"),
     (TINY.replace("mixer_kernels = [3, 5]", "mixer_kernels = [3, 4]"), "mixer_kernels"),

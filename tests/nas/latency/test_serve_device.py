@@ -129,12 +129,26 @@ def test_what_is_too_much_or_no_request_is_refused(tiny: FastViTConfig, served: 
     huge = tiny.replace(widths=(8192, 8192, 8192, 8192)).to_dict()
     for changes, status in (({"targets": []}, 422), ({"targets": [tiny.to_dict()] * 17}, 422), ({"batch": 10**6}, 422),
                             ({"resolution": 10**5}, 422), ({"targets": [huge]}, 413), ({"targets": [{"a": 1}]}, 422),
-                            ({"targets": ["os.system"]}, 422), ({"weights": "AAAA"}, 422), ({"id": "../x"}, 422),
+                            ({"targets": ["os.system"]}, 422),
+                            ({"targets": [tiny.to_dict() | {"depths": [1, 1, 2 * 10**8, 1]}]}, 422),
+                            ({"targets": [tiny.to_dict() | {"widths": [10**400] * 4}]}, 422),
+                            ({"targets": ["timm:vit_huge_patch14_224"]}, 413), ({"targets": ["timm:hf-hub:a/b"]}, 422),
+                            ({"targets": ["timm:resnet50"], "resolution": 2048, "batch": 8}, 413),
+                            ({"weights": "AAAA"}, 422), ({"id": "../x"}, 422),
                             ({"budget_ms": -1}, 422), ({"protocol": "mean"}, 422)):
-        answer = httpx.post(served.url + "/jobs", json=demand(tiny, **changes))
+        answer = httpx.post(served.url + "/jobs", json=demand(tiny, **changes), timeout=60)  # imports timm first
         assert answer.status_code == status, (changes, answer.text)
     assert httpx.post(served.url + "/jobs", content=b" " * 300_000,
                       headers={"content-type": "application/json"}).status_code == 413
+    for infinite in ("1e400", "-1e400", "9" * 400, "NaN"):
+        for key in ("resolution", "batch", "budget_ms", "half_width"):
+            text = json.dumps(demand(tiny, **{key: "?"})).replace('"?"', infinite)
+            assert httpx.post(served.url + "/jobs", content=text,
+                              headers={"content-type": "application/json"}).status_code == 422, (key, infinite)
+        text = json.dumps(demand(tiny)).replace('"widths": [', f'"widths": [{infinite}, ')
+        assert httpx.post(served.url + "/jobs", content=text,
+                          headers={"content-type": "application/json"}).status_code == 422, infinite
+        assert httpx.get(served.url + f"/jobs/{0:032x}", params={"wait_s": infinite}).status_code in (404, 422)
     # A web page elsewhere can send neither JSON nor another host's name.
     text = json.dumps(demand(tiny))
     assert httpx.post(served.url + "/jobs", content=text, headers={"content-type": "text/plain"}).status_code == 415
