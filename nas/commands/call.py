@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 
+from nas.addresses import is_address, name_device
 from nas.errors import Failure, UsageError
 
 
@@ -14,6 +15,9 @@ def call(handler: str, args: argparse.Namespace) -> int:
     """The exit code of `handler`, "module:function", called with `args`."""
     module, _, function = handler.partition(":")
     try:
+        # What the user names here may be sent the user's token; what a run names may not.
+        if is_address(device := getattr(args, "device", None) or ""):
+            name_device(device)
         return int(getattr(importlib.import_module(module), function)(args) or 0)
     except (UsageError, ValueError) as error:
         # FastViTConfig and SearchSpace raise plain ValueErrors; anything else that is one is a defect to look into.

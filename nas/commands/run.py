@@ -59,6 +59,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
     resume = commands.add_parser("resume", help="go on with a run", allow_abbrev=False)
     resume.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    _device_again(resume)
     _limits(resume)
     _output(resume)
     resume.set_defaults(handler="nas.commands.run:resume")
@@ -88,6 +89,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     worker.add_argument("run", metavar="RUN", help=_RUN_HELP + "; on another machine its name, with --storage")
     add_storage(worker)
     worker.add_argument("--data", metavar="DIR", help="where the run's images are on this machine")
+    _device_again(worker)
     worker.add_argument("--id", help="name of the worker (default: from host and process)")
     worker.set_defaults(handler="nas.commands.run:worker")
 
@@ -101,6 +103,12 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", default="largest", metavar="PRESET",
                         help="the preset that points stand beside: a name, nearest, or largest (the largest that meets "
                              "the budget; default)")
+
+
+def _device_again(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", metavar="URL",
+                        help="the run's device, named again: FASTVIT_EXPLORER_TOKEN is sent only to an address that "
+                             "was named on this machine")
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
@@ -192,9 +200,12 @@ def budgets_of(args: argparse.Namespace) -> list[float]:
 def resume(args: argparse.Namespace) -> int:
     from nas.runs.run import Run
     from nas.workers.launcher import check_limits, launch
+    from nas.workers.resume import check_device_same
 
     check_limits(args)
-    return launch(Run.open(args.run, args.storage), args)
+    found = Run.open(args.run, args.storage)
+    check_device_same(found, args)
+    return launch(found, args)
 
 
 def status(args: argparse.Namespace) -> int:
@@ -268,9 +279,11 @@ def worker(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from nas.runs.run import Run
     from nas.workers.evaluator import RunEvaluator
+    from nas.workers.resume import check_device_same
     from nas.workers.worker import work
 
     run = Run.open(args.run, args.storage)
+    check_device_same(run, args)
     return work(run, args.id, RunEvaluator(run, data=args.data) if args.data else None)
 
 

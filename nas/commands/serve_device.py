@@ -24,16 +24,16 @@ def serve(args: argparse.Namespace) -> int:
     import socket
     from importlib.util import find_spec
 
+    from nas.addresses import TOKEN, is_address
     from nas.errors import Failure, NotAvailable, UsageError
     from nas.latency import check_device
-    from nas.latency.device_client import TOKEN
 
     if missing := [name for name in ("fastapi", "uvicorn", "httpx") if not find_spec(name)]:
         raise NotAvailable(f"serve-device needs {', '.join(missing)}: pip install 'fastvit-explorer[server]'")
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port {args.port}: expected 0 to 65535")
-    if "://" in args.device:
-        raise UsageError(f"--device {args.device}: expected a device of this machine")
+    if is_address(args.device):
+        raise UsageError("--device: expected a device of this machine, not an address")
     check_device(args.device)
     import uvicorn
 

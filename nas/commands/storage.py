@@ -27,8 +27,9 @@ def serve(args: argparse.Namespace) -> int:
 
     import optuna
 
+    from nas.addresses import shown, storage_url
     from nas.errors import Failure, UsageError
-    from nas.runs.storage import ENVIRONMENT, open_database, without_secrets
+    from nas.runs.storage import ENVIRONMENT, open_database
 
     url = args.storage or os.environ.get(ENVIRONMENT)
     if not url:
@@ -38,7 +39,7 @@ def serve(args: argparse.Namespace) -> int:
             raise UsageError(f"--{name} {getattr(args, name)}: expected {low} to {high}")
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     storage = open_database(url, connections=args.threads)
-    print(f"serving {without_secrets(url)} at grpc://{args.host}:{args.port}; Ctrl-C ends it", file=sys.stderr)
+    print(f"serving {shown(storage_url(url))} at grpc://{args.host}:{args.port}; Ctrl-C ends it", file=sys.stderr)
     if args.host not in ("localhost", "127.0.0.1", "::1"):
         print("whoever reaches this port can read and change every run in the database", file=sys.stderr)
     try:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nas.addresses import TOKEN, named
 from nas.errors import DeviceGone, Failure, UsageError, error_of
 from nas.latency.network import Network
 from nas.latency.runtime import Session, Setting
@@ -20,7 +21,6 @@ from nas.runs.measurement import Measurement
 if TYPE_CHECKING:
     import httpx
 
-TOKEN = "FASTVIT_EXPLORER_TOKEN"
 RETRY_S = 120.0  # without any answer
 POLL_S = 15.0
 _BUSY = (429, 502, 503, 504)
@@ -104,7 +104,8 @@ def ask(url: str, question: Callable[[httpx.Client], httpx.Response], *, patienc
             raise _Busy(_detail(found))
         return found
 
-    token = os.environ.get(TOKEN)
+    # A run from elsewhere names a device, too; the secret goes to hosts alone that the user named on this machine.
+    token = os.environ.get(TOKEN) if named(url) else None
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         found = asked()
@@ -131,6 +132,9 @@ def _detail(found: httpx.Response) -> str:
 
 
 def _refused(url: str, found: httpx.Response) -> NoReturn:
+    if found.status_code == 401 and os.environ.get(TOKEN) and not named(url):
+        raise UsageError(f"{url} asks for a token, and {TOKEN} is sent only to devices that were named on this "
+                         f"machine; if the secret is meant for it, say so with --device {url}")
     if found.status_code == 401:
         raise UsageError(f"{url}: {_detail(found)}; set {TOKEN} to what it was set to over there")
     if found.status_code in (413, 415, 422, 400):

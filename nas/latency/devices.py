@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass
 
 from fastvit.hint import did_you_mean
+from nas.addresses import device_address, is_address
 from nas.errors import NotAvailable, UsageError
 from nas.latency.runtime import Runtime, Setting
 
@@ -42,19 +43,14 @@ class DeviceStatus:
     precisions: tuple[str, ...] = ()
 
 
-def is_remote(device: str) -> bool:
-    """Whether another machine measures: an address instead of a name."""
-    return device.startswith(("http://", "https://"))
-
-
 def canonical(device: str) -> str:
     """The device's full name.
 
     Raises:
         UsageError: unknown, with the known ones.
     """
-    if is_remote(device):
-        return device.rstrip("/")
+    if is_address(device) or "@" in device:
+        return device_address(device)
     name = _ALIASES.get(device, device)
     if name in _RUNTIMES or name in PREDICTED:
         return name
@@ -71,7 +67,7 @@ def runtime(device: str) -> Runtime:
         NotAvailable: an address where nobody answers.
     """
     name = canonical(device)
-    if is_remote(name):
+    if is_address(name):
         from nas.latency.device_client import Remote
 
         return Remote(name)

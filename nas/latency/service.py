@@ -7,10 +7,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from fastvit.config import FastViTConfig
+from nas.addresses import is_address
 from nas.errors import Failure, UsageError
 from nas.latency.cache import Entry, device_place
 from nas.latency.device_client import measure_there
-from nas.latency.devices import PREDICTED, canonical, check_device, check_setting, is_remote, runtime
+from nas.latency.devices import PREDICTED, canonical, check_device, check_setting, runtime
 from nas.latency.network import Network
 from nas.latency.phones import PRECISION, measurements, refuse
 from nas.latency.process import MEASURING
@@ -58,7 +59,7 @@ def measure_many(targets: Sequence[Target], device: str = "onnxruntime", *, reso
     chosen = runtime(device)
     setting = Setting(resolution, batch, threads, precision or chosen.precisions[0])
     check_setting(chosen, setting)
-    if is_remote(device):
+    if is_address(device):
         return _named(measure_there(device, networks, setting, protocol=protocol, budget_ms=budget_ms,
                                     half_width=half_width, fresh=fresh), networks, names)
     place = device_place(chosen, setting)

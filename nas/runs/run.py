@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.addresses import shown, storage_url
 from nas.clock import now
 from nas.errors import UsageError
 from nas.files import write_json
@@ -64,9 +65,7 @@ class Run:
             raise UsageError(f"{path} exists and is no run; name a new folder with --run")
         meta = replace(meta, id=path.resolve().name, created=now())
         if url is not None:
-            from nas.runs.storage import without_secrets
-
-            meta = replace(meta, storage=without_secrets(url))
+            meta = replace(meta, storage=shown(storage_url(url)))
         run = cls(path, meta, RunProgress(RunState.RUNNING), url)
         if url is not None:
             from nas.runs.storage import open_storage

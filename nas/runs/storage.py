@@ -6,116 +6,89 @@ that some of Optuna's backends have, a database holds JSON in its columns.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import re
-import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.storages import BaseStorage
 
+from nas.addresses import GRPC_PORT, hide, shown, storage_url
 from nas.errors import Failure, NotAvailable, UsageError, first_line
 from nas.runs.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy.engine import URL
+
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = "FASTVIT_EXPLORER_STORAGE"  # a URL with a password belongs here: command lines can be read by others
 # A storage that does not answer for longer ends the worker; its trial is tried again later.
+CONNECT_S = 10
 PATIENCE_S = float(os.environ.get("FASTVIT_EXPLORER_PATIENCE_S", "120"))
-SCHEMES = ("postgresql", "mysql", "grpc")
-GRPC_PORT = 13000
 
 
 class StorageGone(Failure):
     """The storage cannot be read or written any more; what it held is still there."""
 
 
-def without_secrets(text: str) -> str:
-    """Any text with the user, password and query of URLs in it left out."""
-    text = re.sub(r"://[^\s/@'\"]*@", "://", text)
-    return re.sub(r"((?:postgresql|mysql|grpc)\S*?://[^\s?]*)\?[^\s'\"]*", r"\1", text)
-
-
-def checked_url(url: str) -> str:
-    """The URL as the drivers want it.
-
-    Raises:
-        UsageError: not a URL of a storage that several machines can share.
-    """
-    parts = urllib.parse.urlsplit(url)
-    kind, _, driver = parts.scheme.partition("+")
-    kind = {"postgres": "postgresql", "mariadb": "mysql"}.get(kind, kind)
-    shown = without_secrets(url)
-    if kind not in SCHEMES:
-        raise UsageError(f"--storage {shown}: expected postgresql://, mysql:// or grpc://HOST:PORT "
-                         "(`search.py serve-storage` starts the last one); a run without --storage keeps its trials "
-                         "in its folder")
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise UsageError(f"--storage {shown}: the port is no number") from None
-    if kind == "grpc":
-        if not host or parts.path.strip("/"):
-            raise UsageError(f"--storage {shown}: expected grpc://HOST:PORT")
-        return f"grpc://{host}:{port or GRPC_PORT}"
-    if not parts.path.strip("/"):
-        raise UsageError(f"--storage {shown}: the name of the database is missing; expected {kind}://HOST/DATABASE")
-    default = {"postgresql": "psycopg", "mysql": "pymysql"}[kind]
-    return urllib.parse.urlunsplit(parts._replace(scheme=f"{kind}+{driver or default}"))
-
-
-def open_database(url: str, *, connections: int = 1) -> BaseStorage:
+def open_database(text: str, *, connections: int = 1) -> BaseStorage:
     """The database behind a URL, for a process that asks it from `connections` threads. Raises as open_storage."""
-    url = checked_url(url)
-    if url.startswith("grpc://"):
-        raise UsageError(f"--storage {url}: expected a database, postgresql:// or mysql://")
-    try:
+    url = storage_url(text)
+    if url.drivername == "grpc":
+        raise UsageError(f"--storage {shown(url)}: expected a database, postgresql:// or mysql://")
+    with _answering(url):
         return _database(url, connections)
+
+
+@contextlib.contextmanager
+def _answering(url: URL) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         if isinstance(error, (Failure, UsageError)) or not passing(error):
             raise
-        raise StorageGone(f"--storage {without_secrets(url)} does not answer: {public_line(error)}") from None
+        raise StorageGone(f"--storage {shown(url)} does not answer: {public_line(error)}") from None
 
 
-def _database(url: str, connections: int) -> BaseStorage:
+def _database(url: URL, connections: int) -> BaseStorage:
     import sqlalchemy
     from optuna.storages import RDBStorage, get_storage
 
     # One connection a process: a hundred workers with a pool each are more than a database takes.
     options: dict[str, Any] = {"pool_size": connections, "max_overflow": 2, "pool_pre_ping": True,
-                               "connect_args": {"connect_timeout": 10}}
+                               "connect_args": {"connect_timeout": CONNECT_S}}
     try:
         # The cache spares what has ended; reading every trial anew each time costs more than all the rest.
-        return get_storage(RDBStorage(url, engine_kwargs=options))
-    except sqlalchemy.exc.ArgumentError:
-        raise UsageError(f"--storage {without_secrets(url)}: not a URL that SQLAlchemy can read") from None
+        return get_storage(RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options))
+    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.ProgrammingError, TypeError):
+        raise UsageError(f"--storage {shown(url)}: the driver does not know a word of the query") from None
     except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
-        raise NotAvailable(f"--storage {without_secrets(url)} needs a driver that is not installed ({error}); "
+        raise NotAvailable(f"--storage {shown(url)} needs a driver that is not installed ({hide(str(error))}); "
                            "pip install 'fastvit-explorer[storage]'") from None
 
 
-def _proxy(url: str) -> BaseStorage:
+def _proxy(url: URL) -> BaseStorage:
     import warnings
 
     import optuna
 
-    parts = urllib.parse.urlsplit(url)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            found = optuna.storages.GrpcStorageProxy(host=parts.hostname or "", port=parts.port or GRPC_PORT)
+            found = optuna.storages.GrpcStorageProxy(host=url.host or "", port=url.port or GRPC_PORT)
         except ImportError as error:
-            raise NotAvailable(f"--storage {url} needs a package that is not installed ({error}); "
+            raise NotAvailable(f"--storage {shown(url)} needs a package that is not installed ({error}); "
                                "pip install 'fastvit-explorer[storage]'") from None
     found.wait_server_ready(timeout=10)
     return found
 
 
-def open_storage(url: str, *, patience_s: float | None = None) -> BaseStorage:
+def open_storage(text: str, *, patience_s: float | None = None) -> BaseStorage:
     """The storage behind a URL. The first connection is tried once; later ones wait for a storage that went away.
 
     Raises:
@@ -123,16 +96,12 @@ def open_storage(url: str, *, patience_s: float | None = None) -> BaseStorage:
         NotAvailable: a driver is missing.
         StorageGone: nobody answers there.
     """
-    url = checked_url(url)
-    if not url.startswith("grpc://"):
-        return patient(open_database(url), without_secrets(url), patience_s)
-    try:
+    url = storage_url(text)
+    if url.drivername != "grpc":
+        return patient(open_database(text), shown(url), patience_s)
+    with _answering(url):
         inner = _proxy(url)
-    except Exception as error:
-        if isinstance(error, (Failure, UsageError)) or not passing(error):
-            raise
-        raise StorageGone(f"--storage {without_secrets(url)} does not answer: {public_line(error)}") from None
-    return patient(inner, without_secrets(url), patience_s)
+    return patient(inner, shown(url), patience_s)
 
 
 def open_journal(path: Path, *, patience_s: float | None = None) -> BaseStorage:
@@ -148,7 +117,7 @@ def open_journal(path: Path, *, patience_s: float | None = None) -> BaseStorage:
 
 def public_line(error: BaseException) -> str:
     """What went wrong, in one line and without secrets."""
-    return without_secrets(first_line(error))
+    return hide(first_line(error))
 
 
 def passing(error: BaseException) -> bool:

@@ -64,10 +64,10 @@ class RunEvaluator:
     """
 
     def __init__(self, run: Run, *, data: str | None = None) -> None:
+        from nas.addresses import is_address
         from nas.data import load_task
         from nas.latency import check_device
         from nas.latency.cache import machine
-        from nas.latency.devices import is_remote
 
         check_device(run.meta.device)
         self.run, self.meta, self.path = run, run.meta, run.path
@@ -79,7 +79,7 @@ class RunEvaluator:
         self._pretrained: Pretrained | None = None
         processor = self.meta.processor
         # A device behind an address is the same for everybody; a local one is each machine's own.
-        if not is_remote(self.meta.device) and processor not in (None, machine()):
+        if not is_address(self.meta.device) and processor not in (None, machine()):
             raise UsageError(f"the latencies of the run {run.path} are those of {processor}; this machine is a "
                              f"{machine()}, and its latencies would not compare")
         self.task = load_task(data or self.meta.task, resolution=self.meta.resolution, seed=self.meta.seed)

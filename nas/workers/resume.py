@@ -17,7 +17,6 @@ def check_same(run: Run, args: argparse.Namespace) -> None:
         UsageError: names the option, its value, and what the run has.
     """
     from nas.data import absolute
-    from nas.latency.devices import canonical
     from nas.proxy.recipe import rungs
 
     meta = run.meta
@@ -30,8 +29,7 @@ def check_same(run: Run, args: argparse.Namespace) -> None:
         _refuse(run, "budgets", args.budgets, shown)
     if args.data is not None and absolute(args.data) != meta.task:
         _refuse(run, "data", args.data, meta.task)
-    if args.device is not None and canonical(args.device) != canonical(meta.device):
-        _refuse(run, "device", args.device, meta.device)
+    check_device_same(run, args)
     if args.space is not None and SearchSpace.load(args.space).source != meta.space.toml:
         _refuse(run, "space", args.space, meta.space.name)
     if (parent := getattr(args, "parent", None)) is not None:
@@ -46,6 +44,14 @@ def check_same(run: Run, args: argparse.Namespace) -> None:
         given = getattr(args, name, None)
         if given is not None and given != getattr(meta, name):
             _refuse(run, name, given, getattr(meta, name))
+
+
+def check_device_same(run: Run, args: argparse.Namespace) -> None:
+    """Refuse another device than the run's. Raises as check_same."""
+    from nas.latency.devices import canonical
+
+    if args.device is not None and (device := canonical(args.device)) != canonical(run.meta.device):
+        _refuse(run, "device", device, run.meta.device)
 
 
 def _refuse(run: Run, option: str, given: Any, had: Any) -> None:

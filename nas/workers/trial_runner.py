@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from nas import quiet
+from nas.addresses import hide
 from nas.data import DRAWN
 from nas.errors import DeviceGone, Failure
 from nas.latency.predictor import Predictor
@@ -20,7 +21,7 @@ from nas.proxy.recipe import rungs
 from nas.runs.budget import is_over_budget
 from nas.runs.measurement import Origin
 from nas.runs.run import Run
-from nas.runs.storage import StorageGone, without_secrets
+from nas.runs.storage import StorageGone
 from nas.runs.trained import Trained
 from nas.runs.trial import Outcome, Request, Rung, ScoreOrigin, Trial, with_rung
 from nas.search.confirmed import search_trials
@@ -79,8 +80,8 @@ class TrialRunner:
                                   f"`search.py resume {self.run.path}`") from error
             reason = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
             return replace(attempt.found, outcome=Outcome.FAILED, score=None, score_sd=None,
-                           reason=reason.splitlines()[0][:500] if reason else "unknown",
-                           traceback=without_secrets("".join(traceback.format_exc())[-4000:]))
+                           reason=hide(reason).splitlines()[0][:500] if reason else "unknown",
+                           traceback=hide("".join(traceback.format_exc()))[-4000:])
 
     def _evaluated(self, attempt: Attempt, request: Request) -> Trial:
         """Latency first, because it needs no trained weights; the score only of what meets the budget."""

@@ -20,10 +20,10 @@ from typing import Any
 
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
+from nas.addresses import is_address
 from nas.errors import DeviceGone, Failure
 from nas.files import write_atomic
 from nas.latency import measure
-from nas.latency.devices import is_remote
 from nas.proxy.recipe import rungs
 from nas.runs.measurement import Measurement, Origin
 from nas.runs.run import Run
@@ -69,7 +69,7 @@ class StandIn:
             os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
         if (gone := os.environ.get("STAND_IN_GONE")) is not None and Path(gone).exists():
             raise DeviceGone("no answer from http://bench:8765")
-        if is_remote(self.run.meta.device):  # a real server; only training is stood in for
+        if is_address(self.run.meta.device):  # a real server; only training is stood in for
             return measure(config, self.run.meta.device, resolution=self.run.meta.resolution)
         time.sleep(self.measure_s)
         ms = latency_ms(config)

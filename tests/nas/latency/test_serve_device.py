@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 
 from fastvit import FastViTConfig
+from nas.addresses import TOKEN, name_device
 from nas.errors import Failure, NotAvailable, UsageError
 from nas.latency import check_device, device_client, measure, measure_many, service
 from nas.latency.calibration import calibrate
@@ -110,19 +112,82 @@ def test_errors_over_there_keep_their_kind(tiny: FastViTConfig, served: Served,
 
 def test_a_token_guards_all_but_health(tiny: FastViTConfig, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Served(token=SECRET)
+    name_device(one.url)
     try:
         for given in (None, "wrong"):
             if given:
-                monkeypatch.setenv(device_client.TOKEN, given)
-            with pytest.raises(UsageError, match=device_client.TOKEN):
+                monkeypatch.setenv(TOKEN, given)
+            with pytest.raises(UsageError, match=TOKEN):
                 check_device(one.url)
             assert httpx.post(one.url + "/jobs", json=demand(tiny)).status_code == 401
             assert httpx.get(one.url + "/jobs/" + "0" * 32).status_code == 401
         assert httpx.get(one.url + "/health").json()["status"] == "ok"
-        monkeypatch.setenv(device_client.TOKEN, SECRET)
+        monkeypatch.setenv(TOKEN, SECRET)
         assert measure(tiny, one.url, resolution=32).latency_ms > 0
     finally:
         one.stop()
+
+
+class Ear:
+    """A server that keeps the headers of every request and answers that a token is missing."""
+
+    def __init__(self) -> None:
+        heard = self.heard = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                heard.append(dict(self.headers))
+                self.send_response(401)
+                self.end_headers()
+                self.wfile.write(b'{"detail": "the token is missing"}')
+
+            def log_message(self, *words: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.mark.parametrize("words", [["resume", "RUN"], ["worker", "RUN"], ["run", "--resume", "--run", "RUN"]])
+def test_a_run_does_not_choose_who_is_sent_the_token(words: list[str], folder: Path, tmp_path: Path,
+                                                     monkeypatch: pytest.MonkeyPatch,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.nas.workers.test_kill import begin
+
+    monkeypatch.setenv(TOKEN, SECRET)
+    ear = Ear()
+    run = begin(tmp_path / "foreign", 0)
+    run.update(device=ear.url, state="interrupted")
+    words = [str(run.path) if word == "RUN" else word for word in words]
+    assert main([*words, *([] if words[0] == "worker" else ["--trials", "1", "--workers", "1"])]) != 0
+    assert ear.heard
+    assert not any(SECRET in value for headers in ear.heard for value in headers.values())
+    text = capsys.readouterr().err + "".join(path.read_text() for path in run.path.glob("workers/*.log"))
+    assert f"--device {ear.url}" in text
+    # Named by the user, it is told; another port of the same host is not.
+    heard = len(ear.heard)
+    other = Ear()
+    assert main(["worker", str(run.path), "--device", ear.url]) != 0
+    assert ear.heard[heard]["Authorization"] == f"Bearer {SECRET}"
+    with pytest.raises(UsageError):
+        check_device(other.url)
+    assert not any("Authorization" in headers for headers in other.heard)
+    assert SECRET not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("device", ["http://user:s3cret@host:1", "HTTP://user:s3cret@host", "http://u:s3/cret@host",
+                                    "http://host/?token=s3cret", "http://host:s3cret", "ftp://s3cret",
+                                    "user:s3cret@host", "http://host/#s3cret",
+                                    "http://[s3cret", "http://ho st:1/s3cret"])
+def test_secrets_of_an_address_are_never_repeated(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure", "t8", "--device", device]) == 2
+    assert main(["--budget-ms", "1", "--device", device]) == 2
+    assert main(["serve-device", "--device", device]) == 2
+    said = "".join(capsys.readouterr())
+    assert "http://HOST:PORT" in said
+    assert "s3cret" not in said
+    assert "s3" not in said
 
 
 def test_what_is_too_much_or_no_request_is_refused(tiny: FastViTConfig, served: Served) -> None:
@@ -256,7 +321,7 @@ def test_a_connection_that_stays_lost_is_a_failure_and_no_latency(
     (["--device", "http://other:1"], "device of this machine"), (["--device", "iphone12pro"], "predicted")])
 def test_the_command_refuses(words: list[str], expected: str, capsys: pytest.CaptureFixture[str],
                              monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(device_client.TOKEN, raising=False)
+    monkeypatch.delenv(TOKEN, raising=False)
     assert main(["serve-device", *words]) == 2
     assert expected in capsys.readouterr().err
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import optuna
 import pytest
 
-from nas.errors import UsageError
+from nas.addresses import hide, shown, storage_url
+from nas.errors import Failure, UsageError
 from nas.report.documents import front_document
 from nas.runs.journal import Journal
 from nas.runs.run import Run
-from nas.runs.storage import StorageGone, checked_url, open_journal, open_storage, patient, without_secrets
+from nas.runs.storage import StorageGone, open_journal, public_line, open_storage, patient
 from nas.search.confirmed import search_trials
 from nas.workers.liveness import STALE_S, AliveWorkers, Heartbeat, checkpoint_path, lock_path, requeue_abandoned
 from nas.workers.worker import Worker
@@ -119,16 +120,52 @@ def test_a_storage_that_comes_back_is_waited_for() -> None:
     ("grpc://h:1/db", "grpc://HOST:PORT"), ("mysql://u:s3cret@h:port/db", "port is no number")])
 def test_urls_that_are_none(url: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
-        checked_url(url)
+        storage_url(url)
     assert "s3cret" not in str(caught.value)
 
 
-def test_urls_are_made_whole_and_their_secrets_left_out() -> None:
-    assert checked_url("postgres://u:p@h/db") == "postgresql+psycopg://u:p@h/db"
-    assert checked_url("mysql://u:p@h:3/db?x=1") == "mysql+pymysql://u:p@h:3/db?x=1"
-    assert checked_url("grpc://h") == "grpc://h:13000"
-    said = without_secrets("cannot reach postgresql+psycopg://u:s3cret@h:1/db?password=s3cret at all")
-    assert said == "cannot reach postgresql+psycopg://h:1/db at all"
+def test_urls_are_made_whole() -> None:
+    for text, whole in (("postgres://u:p@h/db", "postgresql+psycopg://u:p@h/db"), ("grpc://h", "grpc://h:13000"),
+                        ("mariadb://u:p@h:3/db?x=1", "mysql+pymysql://u:p@h:3/db?x=1")):
+        assert storage_url(text).render_as_string(hide_password=False) == whole
+    for text, seen in (("postgres://u:p@h/db", "postgresql://h/db"), ("grpc://u:p@h", "grpc://h:13000"),
+                       ("postgresql:///db?host=h&user=u&password=p", "postgresql://h/db"),
+                       ("mariadb+pymysql://u:p@[::1]:3/db?x=1", "mysql://[::1]:3/db")):
+        assert shown(storage_url(text)) == seen
+
+
+# Every place that a password was seen in, and letters that end a URL's user part too early.
+URLS = ["{scheme}://user:{secret}@{host}/db", "{scheme}://{host}/db?user=user&password={secret}",
+        "{scheme}://user:{secret}@{host}", "{scheme}://user:{secret}@{host}/db?password={secret}&sslmode=disable",
+        "host={host} user=user password={secret} dbname=db", "{scheme}://user:{secret}@{host}/db/x",
+        "{scheme}://{secret}@{host}/db", "{scheme} ://user:{secret}@{host}/db", "user:{secret}@{host}/db"]
+SECRETS = ["s3cretword", "s3cret/word", "s3cret@word", "s3cret'word", 's3cret"word', "s3cret word", "s3cret%2Fword",
+           "s3cret:word", "s3cret?word", "s3cret#word", "s3cret&word", "s3cret=word", "s3cret\\word", "s3cret{word}"]
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg", "mariadb", "grpc", "redis"])
+@pytest.mark.parametrize("template", URLS)
+def test_no_secret_is_shown(template: str, scheme: str, caplog: pytest.LogCaptureFixture,
+                            capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in a message, nor in what a driver says, nor in the run."""
+    pytest.importorskip("psycopg")
+    pytest.importorskip("pymysql")
+    monkeypatch.setattr("nas.runs.storage.CONNECT_S", 1)
+    said = []
+    for secret in SECRETS:
+        url = template.format(scheme=scheme, secret=secret, host=f"127.0.0.1:{services.free_port()}")
+        driver = Exception(f"cannot log in with {url}: password {secret} is {secret!r}, sent to (host, {secret})")
+        try:
+            said.append(shown(storage_url(url)))
+            if scheme != "grpc":  # which would be waited for
+                open_storage(url)
+        except (UsageError, Failure) as error:
+            said.append(str(error))
+        said.append(first_line(driver))
+        said.append(hide(str(driver)))
+    text = " ".join([*said, caplog.text, *capfd.readouterr()])
+    assert "s3cret" not in text
+    assert "word" not in text.replace("password", "").replace("a word of the query", "").replace("PASSWORD", "")
 
 
 def test_nobody_answers(capfd: pytest.CaptureFixture[str]) -> None:
