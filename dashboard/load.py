@@ -18,8 +18,9 @@ from optuna.storages.journal import BaseJournalBackend
 
 from fastvit.config import FastViTConfig
 from nas.errors import Failure, UsageError
+from nas.runs.folder import lines, open_file
 from nas.runs.marks import Mark, read_marks
-from nas.runs.run import Outcome, Run, RunMeta, RunProgress, RunState, Trial
+from nas.runs.run import DAMAGED, Outcome, Run, RunMeta, RunProgress, RunState, Trial
 from nas.runs.trial import from_attrs
 from nas.runs.whole import missing
 from nas.search.confirmed import POSTERIOR_ATTR, search_trials
@@ -51,9 +52,9 @@ class AppendedOnly(BaseJournalBackend):
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         if log_number_from != self.count:  # pragma: no cover (Optuna reads on from where it stopped)
             raise ValueError(f"asked for log {log_number_from}, expected {self.count}")
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             file.seek(self.offset)
-            for line in file:
+            for line in lines(file):
                 if not line.endswith(b"\n"):
                     return  # still being written
                 begun, self.offset = self.offset, self.offset + len(line)
@@ -88,7 +89,10 @@ def waiting(run: Run) -> list[Waiting]:
     """The queue of a run, in the order in which workers take it."""
     from optuna.trial import TrialState
 
-    space = SearchSpace.from_toml(run.meta.space.toml)
+    try:
+        space = SearchSpace.from_toml(run.meta.space.toml)
+    except ValueError as error:
+        raise UsageError(f"{run.path / 'run.json'} is damaged: its space: {error}") from None
     found = []
     for trial in run.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         attrs, params = trial.user_attrs, trial.system_attrs.get("fixed_params") or {}
@@ -128,7 +132,7 @@ class Snapshot:
         if record.trial not in self.place:
             return record
         offset, length = self.place[record.trial]
-        with (self.path / "journal.log").open("rb") as file:
+        with open_file(self.path / "journal.log") as file:
             file.seek(offset)
             try:
                 whole = from_attrs(record.trial, json.loads(file.read(length))["user_attr"])
@@ -284,7 +288,9 @@ def _progress(run: Run) -> int:
 def _storage(run: Run, journal: AppendedOnly) -> JournalStorage:
     try:
         return JournalStorage(journal)
-    except (ValueError, KeyError):
+    except UsageError:
+        raise
+    except DAMAGED:
         raise UsageError(f"{run.journal} is damaged; `search.py resume {run.path}` says where, and repairs a "
                          "half-written end") from None
 

@@ -14,6 +14,7 @@ import threading
 import pandas as pd  # noqa: F401
 import plotly.graph_objects as go  # noqa: F401
 from streamlit.web import cli
+from streamlit.web.server.starlette import starlette_websocket as websocket
 
 from dashboard import session
 from dashboard.figures.front import front_figure
@@ -31,6 +32,13 @@ def warm() -> None:
             front_figure({name: run.frame}, View(), run.meta.budget_ms).to_json()
 
 
+def same_origin_only() -> None:
+    """Let only the dashboard's own pages open its websocket. Streamlit lets pages of any port of this machine do so,
+    and every program here may serve one."""
+    websocket.is_url_from_allowed_origins = lambda url: False
+
+
 if __name__ == "__main__":
+    same_origin_only()
     threading.Thread(target=warm, daemon=True, name="warm").start()
     cli.main(prog_name="streamlit")

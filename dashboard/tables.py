@@ -7,11 +7,12 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nas.text import csv
+
 if TYPE_CHECKING:
     import pandas as pd
 
 _NUMBERS = re.compile(r"\d+(?:[.,:]\d+)*(?:e[+-]?\d+)?")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def filtered(frame: pd.DataFrame, states: Sequence[str], text: str) -> pd.DataFrame:
@@ -44,12 +45,7 @@ def reasons(frame: pd.DataFrame) -> pd.DataFrame:
 
 def to_csv(frame: pd.DataFrame) -> bytes:
     """CSV that a spreadsheet reads as data: text that would begin a formula there begins with an apostrophe."""
-    safe = frame.copy()
-    for name in safe.columns:
-        if safe[name].dtype == object or str(safe[name].dtype) in ("str", "string"):
-            safe[name] = [f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-                          for value in safe[name]]
-    return bytes(safe.to_csv(index=False).encode())
+    return csv(frame).encode()
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:

@@ -121,8 +121,9 @@ class FastViTConfig:
             raise ValueError(f"depths = {_SHORT.repr(self.depths)}: expected 4 entries (or 5), got {stages}")
         if stages != STAGES:
             for name in ("mixer_kernels", "ffn_kernels", "patch_kernels", "patch_se"):
-                if isinstance(getattr(self, name), Sequence) and tuple(getattr(self, name)) == getattr(FastViTConfig, name):
-                    put(name, getattr(FastViTConfig, name) + getattr(FastViTConfig, name)[:1])
+                given, usual = getattr(self, name), getattr(FastViTConfig, name)
+                if isinstance(given, Sequence) and tuple(given) == usual:
+                    put(name, usual + usual[:1])
         put("depths", _integers("depths", self.depths, stages, 1, MOST_DEPTH))
         put("widths", _integers("widths", self.widths, stages, 1, MOST_WIDTH))
         ratios = _entries("mlp_ratios", self.mlp_ratios, stages)

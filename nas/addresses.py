@@ -27,6 +27,7 @@ _OTHER_NAMES = {"postgres": "postgresql", "mariadb": "mysql"}
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%\w+)?")
 _DATABASE = re.compile(r"[\w.$ -]+")
 _NO_SECRETS = {"host", "hostaddr", "port", "dbname", "sslmode", "charset", "connect_timeout", "application_name"}
+_KEYS = {"user", "password", "passwd", "passfile", "service", "options"}
 _SHORTEST = 4  # letters of a secret that is looked for in other texts; shorter ones are parts of words
 _secrets: set[str] = set()
 
@@ -81,7 +82,8 @@ def shown(url: URL) -> str:
 def _remember(text: str, url: URL) -> None:
     if url.username or url.query:
         _secrets.add(text)
-    found = [url.password, *(value for key, value in url.query.items() if key not in _NO_SECRETS)]
+    found = [url.password, *(value for key, value in url.query.items() if key not in _NO_SECRETS),
+             *(key for key in url.query if key not in _NO_SECRETS | _KEYS)]  # the rest of a password with & in it
     for value in found:
         for one in (value,) if isinstance(value, str) else value or ():
             if len(one) >= _SHORTEST:

@@ -277,6 +277,7 @@ def verify(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from nas.export import verify as check
+    from nas.text import printable
 
     found = check(Path(args.folder))
     whole = all(line.ok for line in found)
@@ -285,5 +286,5 @@ def verify(args: argparse.Namespace) -> int:
                           "checks": [{"file": f.file, "ok": f.ok, "text": f.text} for f in found]}))
     else:
         for line in found:
-            print(f"{'ok ' if line.ok else 'BAD'}  {line.file:<32} {line.text}")
+            print(printable(f"{'ok ' if line.ok else 'BAD'}  {line.file:<32} {line.text}"))
     return 0 if whole else 1

@@ -292,4 +292,4 @@ if __name__ == "__main__":
     from nas.commands.call import call
 
     sys.exit(call("nas.commands.run:worker",
-                  argparse.Namespace(run=sys.argv[1], id=sys.argv[2], storage=None, data=None)))
+                  argparse.Namespace(run=sys.argv[1], id=sys.argv[2], storage=None, data=None, device=None)))

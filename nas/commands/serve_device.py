@@ -35,16 +35,15 @@ def serve(args: argparse.Namespace) -> int:
     if is_address(args.device):
         raise UsageError("--device: expected a device of this machine, not an address")
     check_device(args.device)
-    import uvicorn
-
     from nas.latency.device_server import LOOPBACK, create_app
+    from nas.latency.http_server import server
 
     token = os.environ.get(TOKEN) or None
     here = args.host in LOOPBACK
     if not here and (token is None or len(token) < 16):
         raise UsageError(f"--host {args.host}: beyond this machine set {TOKEN} to a secret of at least 16 characters, "
                          "here and where the workers run")
-    app = create_app(args.device, token=token, hosts=LOOPBACK if args.host in LOOPBACK[:2] else ("*",))
+    app = create_app(args.device, token=token, hosts=LOOPBACK if here else ("*",))
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     try:
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -55,5 +54,5 @@ def serve(args: argparse.Namespace) -> int:
     shown = f"[{args.host}]" if ":" in args.host else args.host
     print(f"{args.device} at http://{shown}:{listening.getsockname()[1]}"
           + ("" if token else ", without a token") + "; Ctrl-C ends it", file=sys.stderr, flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)).run(sockets=[listening])
+    server(app, log_level="warning").run(sockets=[listening])
     return 0

@@ -38,6 +38,7 @@ def serve(args: argparse.Namespace) -> int:
         if not low <= getattr(args, name) <= high:
             raise UsageError(f"--{name} {getattr(args, name)}: expected {low} to {high}")
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    _check_free(args.host, args.port)
     storage = open_database(url, connections=args.threads)
     print(f"serving {shown(storage_url(url))} at grpc://{args.host}:{args.port}; Ctrl-C ends it", file=sys.stderr)
     if args.host not in ("localhost", "127.0.0.1", "::1"):
@@ -48,3 +49,24 @@ def serve(args: argparse.Namespace) -> int:
     except RuntimeError as error:
         raise Failure(f"cannot listen on {args.host}:{args.port}: {str(error).splitlines()[0][:200]}") from None
     return 0
+
+
+def _check_free(host: str, port: int) -> None:
+    """gRPC shares a port with whoever serves it already, and requests would go to either.
+
+    Raises:
+        Failure: somebody listens there.
+    """
+    import errno
+    import socket
+
+    from nas.errors import Failure
+
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended do not count
+                probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Failure(f"cannot listen on {host}:{port}: {error.strerror}") from None

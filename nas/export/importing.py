@@ -9,8 +9,10 @@ from pathlib import Path
 
 from fastvit.config import FastViTConfig
 from nas.errors import UsageError
-from nas.export.folder import check_sums
+from nas.export.folder import check_sums, inside
 from nas.export.variant import SHEET, check_name, read_sheet
+from nas.files import umask
+from nas.runs.folder import check_writable
 from nas.runs.run import Run
 from nas.search.confirmed import search_trials
 
@@ -32,6 +34,7 @@ def import_variant(folder: Path, path: Path, name: str | None = None) -> Path:
     kept = path / FOLDER / name
     if kept.exists() or name in (record.preset or record.anchor for record in search_trials(run)):
         raise UsageError(f"--name {name}: the run {path} has an anchor of that name; give another with --name")
+    check_writable(path)
     config = FastViTConfig.from_dict(sheet["config"])
     wrong = [line for line in check_sums(folder) if line.startswith((SHEET, "model.safetensors"))]
     if wrong or config.key() != sheet["config_key"]:
@@ -41,8 +44,8 @@ def import_variant(folder: Path, path: Path, name: str | None = None) -> Path:
     aside = Path(tempfile.mkdtemp(dir=kept.parent, prefix=f".{name}."))
     try:
         for file in (SHEET, "model.safetensors"):
-            shutil.copyfile(folder / file, aside / file)
-        aside.chmod(0o755)
+            shutil.copyfile(inside(folder, file), aside / file)
+        aside.chmod(0o777 & ~umask())
         os.rename(aside, kept)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

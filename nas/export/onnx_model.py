@@ -11,6 +11,7 @@ import numpy as np
 
 from nas.export.formats import Artefact, Runner, lacks
 from nas.export.variant import Variant
+from nas.onnx_runtime import onnxruntime
 
 OPSET = 17
 
@@ -61,11 +62,10 @@ def load(folder: Path, artefact: Artefact) -> Runner:
 
 def runner(path: Path) -> Runner:
     """An ONNX file as a function, on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    runtime = onnxruntime()
+    options = runtime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
     fixed = isinstance(given.shape[0], int)
 

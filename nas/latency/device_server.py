@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import hmac
 import queue
+import re
 import threading
 import time
+import urllib.parse
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nas.errors import Failure, UsageError, kind_of
 from nas.latency.cache import machine, system
@@ -31,6 +34,8 @@ MOST_BYTES = 256 * 1024  # of a request; sixteen configurations take a twentieth
 MOST_TARGETS, MOST_WAITING, KEPT = 16, 64, 512
 MOST_PARAMS_M, MOST_MEMORY_GB = 500.0, 4.0
 ABANDONED_S = 180.0  # a job that nobody asked after for so long is not measured
+SLOWEST_S = 20.0  # until the head of a request, and then its body, is here
+MOST_CONNECTIONS = 512  # at once; more are told to come again
 LONGEST_WAIT_S = 20.0  # of one question after a job
 
 
@@ -146,6 +151,27 @@ def _needs(network: Network, resolution: int) -> Needs:
         raise HTTPException(422, str(error)[:300]) from None
 
 
+class KnownHosts:
+    """Answers only requests whose Host header names one of the hosts ("*": any), so that no web page elsewhere reaches
+    this machine under a name of its own. Starlette's reads "[::1]:8765" as the host "["."""
+
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...]) -> None:
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "*" not in self.hosts:
+            given = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+            try:
+                host = urllib.parse.urlsplit(f"//{given}").hostname
+            except ValueError:
+                host = None
+            # Nothing may stand between the brackets of an IPv6 address and its port.
+            if host not in self.hosts or not re.fullmatch(r"(\[[^\[\]@]*\]|[^\[\]:@]*)(:\d*)?", given):
+                await PlainTextResponse("another host was asked for", status_code=400)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
 def create_app(device: str, *, token: str | None = None, hosts: tuple[str, ...] = ("*",)) -> FastAPI:
     """The service around one device. With a token, every question but /health must carry it.
 
@@ -155,7 +181,7 @@ def create_app(device: str, *, token: str | None = None, hosts: tuple[str, ...] 
     app = FastAPI(title="FastViT configuration explorer: a device", docs_url=None, redoc_url=None, openapi_url=None)
     desk = Desk(device)
     begun = time.monotonic()
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_middleware(KnownHosts, hosts=hosts)
 
     def admit(request: Request) -> None:
         given = request.headers.get("authorization", "")
@@ -180,10 +206,14 @@ def create_app(device: str, *, token: str | None = None, hosts: tuple[str, ...] 
         if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
             raise HTTPException(415, "expected application/json")  # what no web page can send from elsewhere
         body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MOST_BYTES:
-                raise HTTPException(413, f"a request of more than {MOST_BYTES} bytes is refused")
+        try:
+            async with asyncio.timeout(SLOWEST_S):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > MOST_BYTES:
+                        raise HTTPException(413, f"a request of more than {MOST_BYTES} bytes is refused")
+        except TimeoutError:
+            raise HTTPException(408, f"the request took more than {SLOWEST_S:g} s", {"Connection": "close"}) from None
         try:
             demand = Demand.model_validate_json(body)
         except ValueError as error:

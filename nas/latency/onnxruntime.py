@@ -12,6 +12,7 @@ from nas.errors import Failure
 from nas.latency.network import Network
 from nas.latency.quantize import quantized
 from nas.latency.runtime import Calls, Setting, cpu_clock
+from nas.onnx_runtime import onnxruntime
 
 CALIBRATION_BATCHES = 2  # of random images: scales move no latency
 
@@ -47,15 +48,14 @@ class OnnxRuntime:
 
     def load(self, data: bytes | str, setting: Setting) -> Calls:
         """A session around an ONNX file, or its path, with one input of known shape."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
+        runtime = onnxruntime()
+        options = runtime.SessionOptions()
         options.intra_op_num_threads = setting.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # A thread that spins for work burns the time of the network beside it.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         given, = session.get_inputs()
         image = random_input(given.shape)
         return Calls(lambda: session.run(None, {given.name: image}), cpu_clock(setting))

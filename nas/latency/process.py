@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from nas.errors import Failure, UsageError, error_of
 from nas.files import cache_folder
 
+SECOND_TRIES = 2  # of a measurement whose process somebody killed
+STARVED = 20.0  # times its limit, and a measurement ends however busy the machine is
 WAIT_LIMIT_S = 3600.0  # for the device's lock: many workers measure one after the other
 COMMAND = ("-m", "nas.latency.measurer")
 # Large blocks of memory lie on huge pages (glibc on Linux; others do not know the words). On small ones, which
 # physical memory a process happens to get moves its ratios by 2 % from session to session, on huge ones by 0.4 %.
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
+
+
+class _Killed(Exception):
+    """The measuring process was ended by somebody else."""
+
+
+def _starved_s(pid: int) -> float:
+    """Seconds that the busiest thread of a process stood ready without a core so far; 0 where the system does not
+    tell (it does on Linux)."""
+    waited = [0.0]
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            waited.append(int(path.read_text().split()[1]) / 1e9)
+    return max(waited)
 
 
 class MeasuringProcess:
@@ -41,38 +60,71 @@ class MeasuringProcess:
             UsageError, NotAvailable: the request cannot be answered here.
         """
         with self._turn:
-            process = self._started()
-            stage = "prepare"
-            try:
-                assert process.stdin is not None
-                process.stdin.write(json.dumps(request) + "\n")
-                process.stdin.flush()
-                while True:
-                    limit = WAIT_LIMIT_S if stage == "wait" else time_limit_s
-                    line = self._lines.get(timeout=limit)
-                    if line is None:
-                        raise Failure(f"the measuring process ended {_DURING[stage]} ({self._last_words()})")
-                    message = json.loads(line)
-                    if "measurements" in message:
-                        answer: list[dict[str, Any]] = message["measurements"]
-                        return answer
-                    if "error" in message:
-                        raise error_of(message["kind"], message["error"])
-                    stage = message["stage"]
-            except queue.Empty:
-                self.close()
-                raise Failure(f"{request['device']} did not answer within {limit:g} s {_DURING[stage]}") from None
-            except (BrokenPipeError, OSError) as error:
-                words = self._last_words()
-                self.close()
-                raise Failure(f"the measuring process is gone ({words or error})") from None
-            except (Failure, UsageError):
-                if process.poll() is not None:
+            for attempt in range(1 + SECOND_TRIES):
+                try:
+                    return self._asked(request, time_limit_s)
+                except _Killed as error:  # by the user, or for memory that others took: says nothing of the network
                     self.close()
-                raise
-            except BaseException:
-                self.close()  # an answer that nobody waits for must not meet the next request
-                raise
+                    if attempt == SECOND_TRIES:
+                        raise Failure(str(error)) from None
+        raise AssertionError
+
+    def _asked(self, request: dict[str, Any], time_limit_s: float) -> list[dict[str, Any]]:
+        process = self._started()
+        stage = "prepare"
+        try:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            while True:
+                limit = WAIT_LIMIT_S if stage == "wait" else time_limit_s
+                line = self._line(limit)
+                if line is None:
+                    raise self._ended(f"the measuring process ended {_DURING[stage]} ({self._last_words()})")
+                message = json.loads(line)
+                if "measurements" in message:
+                    answer: list[dict[str, Any]] = message["measurements"]
+                    return answer
+                if "error" in message:
+                    raise error_of(message["kind"], message["error"])
+                stage = message["stage"]
+        except queue.Empty:
+            self.close()
+            raise Failure(f"{request['device']} did not answer within {limit:g} s {_DURING[stage]}") from None
+        except (BrokenPipeError, OSError) as error:
+            words = self._last_words()
+            gone = self._ended(f"the measuring process is gone ({words or error})")
+            self.close()
+            raise gone from None
+        except (Failure, UsageError, _Killed):
+            if process.poll() is not None:
+                self.close()
+            raise
+        except BaseException:
+            self.close()  # an answer that nobody waits for must not meet the next request
+            raise
+
+    def _line(self, limit_s: float) -> str | None:
+        """The next line. Time in which the process stood ready and got no core is not counted: on a starved machine
+        every configuration would fail alike.
+
+        Raises:
+            queue.Empty: none within the limit, or within STARVED times the limit on any clock.
+        """
+        assert self._process is not None
+        begun, starved = time.monotonic(), _starved_s(self._process.pid)
+        while True:
+            spent = time.monotonic() - begun
+            lost = _starved_s(self._process.pid) - starved
+            left = min(limit_s - (spent - lost), STARVED * limit_s - spent)
+            if left <= 0:
+                raise queue.Empty
+            with contextlib.suppress(queue.Empty):
+                return self._lines.get(timeout=max(left, 0.01))
+
+    def _ended(self, words: str) -> Exception:
+        code = None if self._process is None else self._process.poll()
+        return _Killed(words) if code in (-signal.SIGKILL, -signal.SIGTERM) else Failure(words)
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is not None and (self._process.poll() is not None or self._owner != os.getpid()):

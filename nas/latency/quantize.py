@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nas.onnx_runtime import onnxruntime
+
 if TYPE_CHECKING:
     import onnx
 
@@ -27,6 +29,7 @@ class _Reader:
 
 def reader(images: np.ndarray, batch: int = 1) -> Any:
     """Calibration images (N, 3, H, W) for quantize_static."""
+    onnxruntime()  # before its parts, so that it leaves no telemetry
     from onnxruntime.quantization import CalibrationDataReader
 
     return type("Reader", (_Reader, CalibrationDataReader), {})(images, batch)
@@ -38,6 +41,8 @@ def quantized(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
     import logging
 
     import onnx
+
+    onnxruntime()  # before its parts, so that it leaves no telemetry
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -18,6 +18,7 @@ from nas.report.documents import front_document, trial_frame
 from nas.runs.budget import is_over_budget, meets_budget
 from nas.runs.run import Run
 from nas.runs.trained import UNIT
+from nas.text import csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,7 @@ def against(point: dict[str, Any], front: dict[str, Any], preset: str, most: int
 
 
 def front_csv(front: dict[str, Any]) -> str:
-    return str(front_frame(front).to_csv(index=False))
+    return csv(front_frame(front))
 
 
 ESTIMATES = {  # what a table can show in its last column: the heading, the point's field, the digits

@@ -330,7 +330,7 @@ def why_faster(config: FastViTConfig, base: FastViTConfig, resolution: int, num_
     """Where one network computes less or more than another, by stage, in words; empty when it does not."""
     labels = ("the stem", "stage 1", "stage 2", "stage 3", "stage 4", "the head")
     sums: Callable[[FastViTConfig], np.ndarray] = lambda c: np.array([  # noqa: E731
-        [sum(getattr(b, key) for b in cost(c, resolution, num_classes).blocks if b.stage == stage)
+        [sum(b.count * getattr(b, key) for b in cost(c, resolution, num_classes).blocks if b.stage == stage)
          for key in ("gmacs", "activations_m")] for stage in range(len(labels))])
     one, other = sums(config), sums(base)
     said = []

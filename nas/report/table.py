@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.files import write_atomic
+from nas.text import csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,5 +57,5 @@ def write_table(run: Run, target: Path) -> int:
         frame.to_parquet(content, index=False)
         write_atomic(target, content.getvalue())
     else:
-        write_atomic(target, frame.to_csv(index=False))
+        write_atomic(target, csv(frame))
     return len(frame)

@@ -13,6 +13,7 @@ from typing import IO, Any
 from optuna.storages.journal import BaseJournalBackend
 
 from nas.errors import UsageError
+from nas.runs.folder import lines, open_file
 from nas.runs.studies import is_lasting
 
 
@@ -44,15 +45,15 @@ class Journal(BaseJournalBackend):
 
     def __init__(self, path: Path) -> None:
         self.path, self._offset, self._count = path, 0, 0
-        with path.open("ab"):
-            pass
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         if log_number_from != self._count:
             self._offset, self._count = 0, 0
-        with self.path.open("rb") as file:
+        if not self.path.exists():  # made with its first line, so that reading needs no permission to write
+            return
+        with open_file(self.path) as file:
             file.seek(self._offset)
-            for line in file:
+            for line in lines(file):
                 if not line.endswith(b"\n"):
                     return  # being written, or cut short: whoever appends next sees to it
                 self._offset += len(line)
@@ -62,7 +63,8 @@ class Journal(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         data = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in logs).encode()
-        with self.path.open("r+b", buffering=0) as file, locked(file):
+        open_file(self.path, "ab").close()
+        with open_file(self.path, "r+b") as file, locked(file):
             end = whole(file)
             try:
                 # A full disk takes the first part of a write and says nothing.
@@ -103,7 +105,7 @@ def repair(path: Path) -> str | None:
         UsageError: the damage is not in the last line.
     """
     # A worker that is still at its last trial may be writing.
-    with path.open("r+b") as file, locked(file):
+    with open_file(path, "r+b") as file, locked(file):
         data = file.read()
         cut = data.rfind(b"\n") + 1
         last = data.rfind(b"\n", 0, max(0, cut - 1)) + 1
@@ -114,7 +116,7 @@ def repair(path: Path) -> str | None:
                              "restore the file from a copy")
         if cut == len(data):
             return None
-        with path.with_suffix(".damaged").open("ab") as kept:
+        with open_file(path.with_suffix(".damaged"), "ab") as kept:
             kept.write(data[cut:])
         file.truncate(cut)
     return f"cut {len(data) - cut} bytes of a half-written last line off {path} (kept in journal.damaged)"

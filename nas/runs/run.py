@@ -24,6 +24,7 @@ from nas.addresses import shown, storage_url
 from nas.clock import now
 from nas.errors import UsageError
 from nas.files import write_json
+from nas.runs.folder import open_file, read_file
 from nas.runs.meta import ConfirmationState, RunMeta, RunProgress, RunState, changed, read_run, run_json
 from nas.runs.trial import Outcome, Trial, to_trial
 
@@ -95,11 +96,13 @@ class Run:
         if url is not None and not (path / "run.json").exists():
             return cls._found(path, url)
         try:
-            values = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            values = json.loads(read_file(path / "run.json"))
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{path} is no run: it has no run.json; give the folder that `search.py` named, "
                              "or --storage when it is on another machine") from None
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        except UsageError:
+            raise
+        except (ValueError, RecursionError):
             raise UsageError(f"{path / 'run.json'} is damaged: it is not valid JSON") from None
         run = cls(path, *read_run(values, path / "run.json"))
         if run.meta.shared:
@@ -172,7 +175,7 @@ class Run:
         if self.meta.shared:
             self.set_attr(STOP, stop)
         elif stop:
-            (self.path / "stop").touch()
+            open_file(self.path / "stop", "ab").close()
         else:
             (self.path / "stop").unlink(missing_ok=True)
 
@@ -215,6 +218,8 @@ class Run:
             return open_storage(self.url)
         try:
             return open_journal(self.journal)
+        except UsageError:
+            raise
         except DAMAGED:
             raise UsageError(self._damaged()) from None
 

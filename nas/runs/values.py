@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AllowInfNan, Field, PlainValidator, Strict,
 
 from fastvit.config import FastViTConfig
 from fastvit.presets import PRESETS
+from nas.text import printable
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ def _preset(value: str) -> str:
 
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Count = Annotated[int, Strict(), Field(ge=0)]
-Text = Annotated[str, Strict()]
+Text = Annotated[str, Strict(), AfterValidator(printable)]
 Flag = Annotated[bool, Strict()]
 Config = Annotated[FastViTConfig, PlainValidator(_config)]
 Preset = Annotated[str, Strict(), AfterValidator(_preset)]
@@ -53,5 +54,5 @@ def read(kind: type[T], values: Mapping[str, Any]) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or kind.__name__
-        raise ValueError(f"{where[:80]}: {first['msg'][:200]}, found {repr(first['input'])[:60]}") from None
+        raise ValueError(printable(f"{where[:80]}: {first['msg'][:200]}, found {repr(first['input'])[:60]}")) from None
     return found

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.runs.folder import open_file
 from nas.runs.meta import RunState
 
 if TYPE_CHECKING:
@@ -39,6 +40,6 @@ def missing(run: Run, state: RunState, trials: int, unfinished: int) -> str | No
 
 
 def _half_a_line(journal: Path) -> bool:
-    with journal.open("rb") as file:
+    with open_file(journal) as file:
         file.seek(-1, 2)
         return file.read(1) != b"\n"

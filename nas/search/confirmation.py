@@ -108,9 +108,9 @@ def update_posterior(run: Run) -> None:
         _update_estimates(run, trials)
         return
     fitted = fit_posterior(run.meta, trials)
-    if not fitted.ready:
-        return
     known = [t for t in trials if t.config and t.scores and t.outcome in (Outcome.COMPLETE, Outcome.STOPPED_EARLY)]
+    if not fitted.ready or not known:  # what ships may be enough to fit, and the run have no score yet
+        return
     configs = [t.architecture for t in known]
     mean, sd = fitted.predict(configs)
     values = np.column_stack([mean, sd, z_scores(fitted.model, configs, population())]).round(5).tolist()
@@ -123,6 +123,8 @@ def _update_estimates(run: Run, trials: Sequence[Trial]) -> None:
     from nas.estimate.judge import run_judge
 
     known = [t for t in trials if t.config and t.scores and t.outcome == Outcome.COMPLETE]
+    if not known:
+        return
     found = run_judge(run.meta, trials).estimate([t.architecture for t in known])
     run.set_attr(POSTERIOR_ATTR, {"steps": run.meta.steps, "unit": found[0].unit if found else None, "trials": {
         str(trial.trial): [round(one.score, 5), round(one.sd, 5)] for trial, one in zip(known, found, strict=True)},

@@ -24,6 +24,7 @@ from nas.errors import Failure, UsageError
 from nas.latency.noise import others_here, others_words
 from nas.proxy.pretrained import FILE as PARENT
 from nas.proxy.pretrained import Pretrained
+from nas.runs.folder import check_writable
 from nas.runs.meta import ConfirmationState, RunMeta, SpaceSource
 from nas.runs.run import Run, RunState, Trial, launcher
 from nas.runs.storage import ENVIRONMENT
@@ -163,6 +164,7 @@ def launch(run: Run, args: argparse.Namespace) -> int:
         UsageError: the run is going on already.
         Failure: workers keep dying, the first trials fail alike, or the storage is gone.
     """
+    check_writable(run.path)
     lock = FileLock(run.path / "launcher.lock", timeout=0)
     try:
         lock.acquire()
@@ -201,7 +203,7 @@ def trains_whole(meta: RunMeta, minutes: float | None, images: int | None, asked
 def _launch(run: Run, args: argparse.Namespace) -> int:
     from nas.proxy.parent import PRESET, parent_path
     from nas.report.printed import front_table, write_report
-    from nas.workers.liveness import requeue_abandoned
+    from nas.workers.liveness import requeue_abandoned, tidy
 
     if (note := run.repair()) is not None:
         print(note, file=sys.stderr)
@@ -261,6 +263,7 @@ def _launch(run: Run, args: argparse.Namespace) -> int:
             pool.kill()
             run.update(state=state, elapsed_s=earlier + time.monotonic() - begun, launcher_pid=None)
             run.update(trials_told=len(run.trials()))
+            tidy(run)
     confirmation.finish()
     with contextlib.suppress(Failure, OSError):
         keep_predictor(run)

@@ -8,6 +8,7 @@ clock, so the clocks of two machines need not agree.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
 import os
@@ -37,6 +38,36 @@ STALE_S = 75.0  # five beats
 UNOWNED_S = 20.0  # between asking for a trial and signing it lie milliseconds
 SAME_PLACE_LIMIT = 5  # give up on a trial after so many worker deaths without a new rung
 BEAT = "beat:"
+KEPT_LOGS = 20
+# Handed down, because by the time that a worker has imported everything its launcher may be gone.
+LAUNCHER = "FASTVIT_EXPLORER_LAUNCHER"
+
+
+def this_launcher() -> str:
+    """This process as its workers are told of it: host, number and start, which no later process shares."""
+    import psutil
+
+    return json.dumps([socket.gethostname(), os.getpid(), psutil.Process().create_time()])
+
+
+def launcher_gone() -> bool:
+    """Whether the launcher that started this worker is gone. Nobody knows of one on another machine, and a worker that
+    a user started has none."""
+    import psutil
+
+    try:
+        host, pid, started = json.loads(os.environ.get(LAUNCHER, ""))
+    except ValueError:
+        return False
+    if host != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) > 2 or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
 
 
 def worker_name(index: int | None = None) -> str:
@@ -161,6 +192,20 @@ def held(run: Run, name: str) -> bool:
             return False
     except Timeout:
         return True
+
+
+def tidy(run: Run) -> None:
+    """Remove what workers that have ended leave in workers/: their locks, their marks of waiting, logs without a word,
+    and all but the newest logs."""
+    folder = run.path / "workers"
+    gone = [path.stem for path in folder.glob("*.lock") if not held(run, path.stem)]
+    for name in gone:
+        for suffix in (".lock", ".idle"):
+            (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    logs = sorted((path for path in folder.glob("*.log") if not (folder / f"{path.stem}.lock").exists()),
+                  key=lambda path: path.stat().st_mtime)
+    for path in [path for path in logs if not path.stat().st_size] + logs[:-KEPT_LOGS]:
+        path.unlink(missing_ok=True)
 
 
 def requeue_abandoned(run: Run, workers: AliveWorkers | None = None) -> int:

@@ -12,7 +12,14 @@ from pathlib import Path
 from nas.errors import Failure, UsageError
 from nas.runs.run import Run
 from nas.runs.storage import ENVIRONMENT
-from nas.workers.liveness import SAME_PLACE_LIMIT, AliveWorkers, requeue_abandoned, worker_name
+from nas.workers.liveness import (
+    LAUNCHER,
+    SAME_PLACE_LIMIT,
+    AliveWorkers,
+    requeue_abandoned,
+    this_launcher,
+    worker_name,
+)
 from nas.workers.resources import Share
 
 # Another command that starts a worker when RUN and a name are appended to it, such as "srun -N1 python -m
@@ -48,7 +55,7 @@ class Pool:
         name = worker_name(self._started)
         self._started += 1
         command = shlex.split(os.environ.get(COMMAND, "")) or [sys.executable, "-m", "nas.commands.run"]
-        environment = os.environ | share.environment()
+        environment = os.environ | share.environment() | {LAUNCHER: this_launcher()}
         if self.run.url:
             environment[ENVIRONMENT] = self.run.url
         with (self.run.path / "workers" / f"{name}.log").open("ab") as log:

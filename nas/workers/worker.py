@@ -6,22 +6,25 @@ stop.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from nas.latency.predictor import Predictor
 from nas.latency.runtime import Setting
+from nas.runs.folder import check_writable
 from nas.runs.run import ConfirmationState, Run
 from nas.runs.trial import Outcome, Trial
 from nas.search.confirmed import search_trials
 from nas.workers.chooser import Chooser
 from nas.workers.evaluator import Evaluator, RunEvaluator
 from nas.workers.limits import Limits
-from nas.workers.liveness import Heartbeat, drop_checkpoint, worker_name
+from nas.workers.liveness import Heartbeat, drop_checkpoint, launcher_gone, worker_name
 from nas.workers.trial_runner import TrialRunner
 
 if TYPE_CHECKING:
@@ -58,7 +61,8 @@ class Worker:
             if confirming in _SEARCHING and not (self.chooser.exhausted or self.limits.searched_enough(trials)):
                 if self.chooser.out_of_reach(trials):
                     return
-                self.run_trial(self.chooser.next(trials))
+                if (trial := self._begun(trials)) is not None:
+                    self.run_trial(trial)
             elif (waiting := self.chooser.next_waiting()) is not None:
                 idle.unlink(missing_ok=True)
                 self.run_trial(waiting)
@@ -68,6 +72,17 @@ class Worker:
                 idle.touch()
                 time.sleep(0.5)
                 self._free_since = time.perf_counter()
+
+    def _begun(self, trials: Sequence[Trial]) -> optuna.Trial | None:
+        """The next trial; None where others of this machine have begun the last ones meanwhile. Close to the limit
+        workers choose one after the other, so that two do not both begin the last trial."""
+        progress = self.run.progress
+        counted = sum(t.counted for t in trials)
+        if progress.trial_limit is None or counted + (progress.workers or 1) < progress.trial_limit:
+            return self.chooser.next(trials)
+        with FileLock(self.run.path / "workers" / "begin.turn"):
+            trials = search_trials(self.run)
+            return None if self.limits.searched_enough(trials) else self.chooser.next(trials)
 
     def run_trial(self, trial: optuna.Trial) -> None:
         """Evaluate one trial and record how it ended."""
@@ -102,18 +117,20 @@ def idle_path(run: Run, name: str) -> Path:
 
 def work(run: Run, name: str | None = None, evaluator: Evaluator | None = None) -> int:
     """Evaluate trials until the run is told to stop; the exit code."""
+    check_writable(run.path)
     name = name or worker_name()
     with Heartbeat(run, name):
         worker = Worker(run, name, evaluator)
-        # A launcher that was killed cannot say stop; its workers then end after their current trial.
-        parent = os.getppid()
-        if run.progress.launcher_pid == parent:
-            threading.Thread(target=_end_when_orphaned, args=(worker, parent), daemon=True).start()
+        # A launcher that was killed cannot say stop; its workers then end after their current trial. It may have been
+        # killed while this process was starting.
+        if launcher_gone():
+            return 0
+        threading.Thread(target=_end_when_orphaned, args=(worker,), daemon=True).start()
         worker.loop()
     return 0
 
 
-def _end_when_orphaned(worker: Worker, parent: int) -> None:
-    while os.getppid() == parent:
+def _end_when_orphaned(worker: Worker) -> None:
+    while not launcher_gone():
         time.sleep(1)
     worker.limits.ended.set()

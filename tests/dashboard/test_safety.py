@@ -115,3 +115,13 @@ def test_no_torch_and_no_timm_in_the_dashboard(root: Path) -> None:
             "assert Forecast.fit(run.meta, run.records).score.ready\n"
             "sys.exit(len({'torch', 'timm', 'coremltools', 'onnxruntime'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=PROJECT).returncode == 0
+
+
+@pytest.mark.parametrize(("origin", "status"), [
+    ("http://{own}", 101), ("http://127.0.0.1:9999", 403), ("http://localhost:9999", 403), ("https://{own}.evil", 403),
+    ("http://evil.example", 403), ("http://localhost", 403), ("null", 403)])
+def test_only_its_own_pages_open_the_websocket(address: str, origin: str, status: int) -> None:
+    own = address.removeprefix("http://")
+    found, _ = answer(address, "/_stcore/stream", Connection="Upgrade", Upgrade="websocket", Sec_WebSocket_Version="13",
+                      Sec_WebSocket_Key="MDEyMzQ1Njc4OTAxMjM0NQ==", Origin=origin.format(own=own))
+    assert found == status

@@ -35,10 +35,11 @@ class Served:
 
     def __init__(self, **arguments: object) -> None:
         from nas.latency.device_server import create_app
+        from nas.latency.http_server import server
 
         self.app = create_app("onnxruntime", **arguments)
         self.desk = self.app.state.desk
-        self.server = uvicorn.Server(uvicorn.Config(self.app, log_level="error"))
+        self.server = server(self.app, log_level="error")
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -128,6 +129,48 @@ def test_a_token_guards_all_but_health(tiny: FastViTConfig, quick: None, monkeyp
         one.stop()
 
 
+@pytest.mark.parametrize(("given", "status"), [
+    ("127.0.0.1:8765", 200), ("localhost", 200), ("[::1]:8765", 200), ("[::1]", 200), ("LOCALHOST:1", 200),
+    ("evil.example", 400), ("[::1].evil.example", 400), ("127.0.0.1.evil.example", 400), ("[fe80::1]", 400),
+    ("localhost@evil.example", 400), ("[", 400), ("", 400), ("evil.example:8765", 400)])
+def test_only_this_machine_is_answered_under_its_own_names(given: str, status: int, quick: None) -> None:
+    from nas.latency.device_server import LOOPBACK
+
+    one = Served(hosts=LOOPBACK)
+    try:
+        assert httpx.get(one.url + "/health", headers={"host": given}).status_code == status
+    finally:
+        one.stop()
+
+
+def test_connections_that_send_half_a_request_are_closed(quick: None, monkeypatch: pytest.MonkeyPatch,
+                                                         tiny: FastViTConfig) -> None:
+    from nas.latency import device_server, http_server
+
+    monkeypatch.setattr(http_server, "SLOWEST_S", 0.5)
+    monkeypatch.setattr(device_server, "SLOWEST_S", 0.5)
+    one = Served()
+    port = int(one.url.rsplit(":", 1)[1])
+    body = json.dumps(demand(tiny)).encode()
+    whole = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    halves = [b"", b"GET", b"GET /health HTTP/1.1\r\nHost: x\r\n", whole + b"GET /he",
+              b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+              + str(len(body)).encode() + b"\r\n\r\n" + body[:20]]
+    try:
+        open_ones = [socket.create_connection(("127.0.0.1", port)) for _ in range(20 * len(halves))]
+        for number, connection in enumerate(open_ones):
+            connection.sendall(halves[number % len(halves)])
+        assert httpx.get(one.url + "/health").status_code == 200
+        for connection in open_ones:
+            connection.settimeout(10)
+            while connection.recv(65536):
+                pass  # closed from there
+            connection.close()
+        assert httpx.get(one.url + "/health").status_code == 200
+    finally:
+        one.stop()
+
+
 class Ear:
     """A server that keeps the headers of every request and answers that a token is missing."""
 
@@ -158,7 +201,8 @@ def test_a_run_does_not_choose_who_is_sent_the_token(words: list[str], folder: P
     monkeypatch.setenv(TOKEN, SECRET)
     ear = Ear()
     run = begin(tmp_path / "foreign", 0)
-    run.update(device=ear.url, state="interrupted")
+    values = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps(values | {"device": ear.url, "state": "interrupted"}))
     words = [str(run.path) if word == "RUN" else word for word in words]
     assert main([*words, *([] if words[0] == "worker" else ["--trials", "1", "--workers", "1"])]) != 0
     assert ear.heard

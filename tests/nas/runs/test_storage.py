@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -20,10 +21,11 @@ from nas.errors import Failure, UsageError
 from nas.report.documents import front_document
 from nas.runs.journal import Journal
 from nas.runs.run import Run
-from nas.runs.storage import StorageGone, open_journal, public_line, open_storage, patient
+from nas.runs.storage import StorageGone, open_journal, open_storage, patient, public_line
 from nas.search.confirmed import search_trials
 from nas.workers.liveness import STALE_S, AliveWorkers, Heartbeat, checkpoint_path, lock_path, requeue_abandoned
 from nas.workers.worker import Worker
+from search import main
 from tests.nas import services
 from tests.nas.stand_in import StandIn
 from tests.nas.trials import meta as made_meta
@@ -154,15 +156,17 @@ def test_no_secret_is_shown(template: str, scheme: str, caplog: pytest.LogCaptur
     said = []
     for secret in SECRETS:
         url = template.format(scheme=scheme, secret=secret, host=f"127.0.0.1:{services.free_port()}")
-        driver = Exception(f"cannot log in with {url}: password {secret} is {secret!r}, sent to (host, {secret})")
         try:
-            said.append(shown(storage_url(url)))
+            parsed = storage_url(url)
+            said.append(shown(parsed))
+            # As a driver may say it: what it was given.
+            driver = Exception(f"cannot log in with {url}: {parsed.password!r}, {parsed.password}, "
+                               f"{[*parsed.query.values()]}")
+            said += [public_line(driver), hide(str(driver))]
             if scheme != "grpc":  # which would be waited for
                 open_storage(url)
         except (UsageError, Failure) as error:
             said.append(str(error))
-        said.append(first_line(driver))
-        said.append(hide(str(driver)))
     text = " ".join([*said, caplog.text, *capfd.readouterr()])
     assert "s3cret" not in text
     assert "word" not in text.replace("password", "").replace("a word of the query", "").replace("PASSWORD", "")
@@ -345,3 +349,15 @@ def test_a_worker_name_is_taken_once(tmp_path: Path) -> None:
     with Heartbeat(run, "one"), pytest.raises(RuntimeError, match="choose another --id"), Heartbeat(run, "one"):
         pass
     assert AliveWorkers(run).anyone() is False
+
+
+def test_a_taken_port_is_not_shared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("grpc")
+    monkeypatch.setattr("nas.runs.storage.open_database", lambda *words, **more: optuna.storages.InMemoryStorage())
+    with contextlib.closing(socket.socket()) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as gRPC sets it
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["serve-storage", "--storage", "postgresql://h/db", "--port", str(port)]) == 1
+    assert f":{port}" in capsys.readouterr().err
