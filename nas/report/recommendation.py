@@ -1,8 +1,8 @@
 """Which network to take: one named pick under a budget, what it ties with, and what more time would buy.
 
-Every score here is an estimate, and the highest of many estimates is too high (the winner's curse). So the pick is not
-the point with the highest score but the fastest one that is not distinguishably worse than it; among confirmed points
-where there are any. What that gives up on average is said beside it, for whoever has time to spare
+The pick is the point with the highest score; among trained or confirmed points where there are any, since the highest
+of many single estimates is too high (the winner's curse). Beside it stands the fastest point that is not
+distinguishably worse, and what it gives up: as a pick it would lose more against the truth than the highest score does
 (benchmarks/recommendation.py). Terminal, JSON, dashboard, report and export card all ask `recommend`.
 """
 
@@ -116,18 +116,22 @@ class Gain:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The pick of a run under a budget. `tied` are the trials that are not distinguishably worse than `best`, from
-    fast to slow; the first of them is the pick."""
+    """The pick of a run under a budget. `tied` are the trials that are not distinguishably worse, the pick among them,
+    from fast to slow."""
 
     pick: Trial
-    best: Trial
     tied: tuple[Trial, ...]
     considered: int  # how many points could have been picked
-    unconfirmed: tuple[Trial, ...]  # of the front, with a higher estimate than `best`, but not confirmed
+    unconfirmed: tuple[Trial, ...]  # of the front, with a higher estimate than the pick, but not confirmed
     budget_ms: float
     limits: Limits
     delta: Delta | None
     more: tuple[Gain, ...]
+
+    @property
+    def faster(self) -> Trial | None:
+        """The fastest point that is not distinguishably worse than the pick; None where that is the pick itself."""
+        return None if self.tied[0] is self.pick else self.tied[0]
 
     def headline(self) -> str:
         """The first line of a result."""
@@ -136,8 +140,8 @@ class Recommendation:
         said = [f"{name(pick)}{standing}: {figures(pick)}", self.reason()]
         if self.delta:
             said.append(self.delta.words)
-        if self.best is not pick:
-            said.append(f"the highest score, where time is free: {name(self.best)}, {figures(self.best)}")
+        if self.faster is not None:
+            said.append(f"faster and not distinguishably worse: {name(self.faster)}, {figures(self.faster)}")
         return "; ".join(said)
 
     def reason(self) -> str:
@@ -152,13 +156,12 @@ class Recommendation:
     def notes(self) -> list[str]:
         """What else a reader has to know before taking the pick, a sentence each."""
         said = []
-        if self.best is not self.pick:
-            saved = 100 * (1 - (self.pick.latency_ms or 0.0) / (self.best.latency_ms or 1.0))
-            best = name(self.best).capitalize()
-            said.append(f"{best} scores {difference(self.best, self.pick)} beside the pick, not "
-                        f"beyond {SURE:g} standard deviations: on average that much is given up for {saved:.0f} % less "
-                        "time.")
-        if others := [r for r in self.tied if r is not self.pick and r is not self.best]:
+        if self.faster is not None:
+            saved = 100 * (1 - (self.faster.latency_ms or 0.0) / (self.pick.latency_ms or 1.0))
+            said.append(f"{name(self.faster).capitalize()} scores {difference(self.faster, self.pick)} beside the pick, "
+                        f"not beyond {SURE:g} standard deviations: on average that much is given up for {saved:.0f} % "
+                        "less time.")
+        if others := [r for r in self.tied if r is not self.pick and r is not self.faster]:
             said.append(f"{'Another point ties' if len(others) == 1 else f'{len(others)} more points tie'} with it: "
                         f"{_listed(others)}.")
         if (trained := self.pick.trained) is not None:
@@ -189,7 +192,7 @@ class Recommendation:
     def document(self) -> dict[str, Any]:
         """The recommendation in `front --json`."""
         return {"trial": self.pick.trial, "headline": self.headline(), "reason": self.reason(), "notes": self.notes(),
-                "confirmed": self.pick.confirmed is not None, "best": self.best.trial,
+                "confirmed": self.pick.confirmed is not None, "faster": None if self.faster is None else self.faster.trial,
                 "tied": [record.trial for record in self.tied], "considered": self.considered,
                 "limits": {key: value for key, value in asdict(self.limits).items() if value is not None},
                 "delta": None if self.delta is None else asdict(self.delta),
@@ -215,9 +218,9 @@ def recommend(records: Sequence[Trial], budget_ms: float, *, resolution: int, nu
     front = front_of(under, budget_ms)
     rivals = tuple(r for r in front if not r.confirmed and best.confirmed and not best.trained
                    and _score(r) > _score(best))
-    beside = reference(records, budget_ms, tied[0], against)
-    return Recommendation(tied[0], best, tied, len(points), rivals, budget_ms, limits,
-                          None if beside is None or beside is tied[0] else delta(tied[0], beside),
+    beside = reference(records, budget_ms, best, against)
+    return Recommendation(best, tied, len(points), rivals, budget_ms, limits,
+                          None if beside is None or beside is best else delta(best, beside),
                           tuple(more_time(front_of(points, budget_ms))))
 
 
@@ -228,7 +231,7 @@ def standing(found: Recommendation | None, record: Trial) -> str:
     if record.trial == found.pick.trial:
         return f"the run's recommendation: {found.headline()}"
     if record.trial in {one.trial for one in found.tied}:
-        return f"not distinguishable in score from the run's recommendation, and slower: {found.headline()}"
+        return f"not distinguishable in score from the run's recommendation: {found.headline()}"
     return f"not the run's recommendation, which is {found.headline()}"
 
 

@@ -60,7 +60,7 @@ def test_a_run_on_images_ends_with_trained_networks_beside_the_presets(photos: P
     largest = max(fitting, key=lambda r: r.gmacs or 0)
     assert largest.trained is not None
     assert front["points"][-1]["score"] >= largest.trained.top1
-    assert front["recommendation"]["best"] == front["points"][-1]["trial"]
+    assert front["recommendation"]["trial"] == front["points"][-1]["trial"]
     assert "top-1" in front["recommendation"]["headline"]
     assert {r.trial for r in trained} == {int(p.name.split("-")[0]) for p in (run.path / "weights").glob("*-full.*")}
     assert all(not point["trained"] and point["unit"] == "estimated top-1" for point in front["estimated"])
