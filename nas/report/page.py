@@ -125,8 +125,9 @@ def _row(point: dict[str, Any], front: dict[str, Any]) -> dict[str, Any]:
 def _worth(run: Run) -> list[str]:
     """What is known of the errors of this run's figures."""
     records = search_trials(run)
-    lines = ["A latency is the warm steady state of the network alone, batch 1, pooled over all sessions that measured it; "
-             "its 95 % interval holds the spread between sessions. It is of this device, resolution and runtime alone."]
+    lines = ["A latency is the warm steady state of the network alone, batch 1, pooled over all sessions that measured "
+             "it; its 95 % interval holds the spread between sessions. It is of this device, resolution and runtime "
+             "alone."]
     seeds = [r for r in records if r.confirmed]
     if seeds:
         lines.append("The score of a confirmed point is that of its further seeds, brought to the level of the "

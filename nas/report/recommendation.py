@@ -158,9 +158,9 @@ class Recommendation:
         said = []
         if self.faster is not None:
             saved = 100 * (1 - (self.faster.latency_ms or 0.0) / (self.pick.latency_ms or 1.0))
-            said.append(f"{name(self.faster).capitalize()} scores {difference(self.faster, self.pick)} beside the pick, "
-                        f"not beyond {SURE:g} standard deviations: on average that much is given up for {saved:.0f} % "
-                        "less time.")
+            fast = name(self.faster).capitalize()
+            said.append(f"{fast} scores {difference(self.faster, self.pick)} beside the pick, not beyond "
+                        f"{SURE:g} standard deviations: on average that much is given up for {saved:.0f} % less time.")
         if others := [r for r in self.tied if r is not self.pick and r is not self.faster]:
             said.append(f"{'Another point ties' if len(others) == 1 else f'{len(others)} more points tie'} with it: "
                         f"{_listed(others)}.")
@@ -192,7 +192,8 @@ class Recommendation:
     def document(self) -> dict[str, Any]:
         """The recommendation in `front --json`."""
         return {"trial": self.pick.trial, "headline": self.headline(), "reason": self.reason(), "notes": self.notes(),
-                "confirmed": self.pick.confirmed is not None, "faster": None if self.faster is None else self.faster.trial,
+                "confirmed": self.pick.confirmed is not None,
+                "faster": None if self.faster is None else self.faster.trial,
                 "tied": [record.trial for record in self.tied], "considered": self.considered,
                 "limits": {key: value for key, value in asdict(self.limits).items() if value is not None},
                 "delta": None if self.delta is None else asdict(self.delta),
