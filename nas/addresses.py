@@ -56,6 +56,9 @@ def storage_url(text: str) -> URL:
         raise UsageError("--storage: expected postgresql://, mysql:// or grpc://HOST:PORT (`search.py serve-storage` "
                          "starts the last one); a run without --storage keeps its trials in its folder")
     _remember(text, url)
+    if "?" in text.rpartition("@")[0]:  # a parser takes all before the last @ for the user's part
+        raise UsageError(f"--storage: an @ stands in the query, which cannot be told from the password; expected "
+                         f"{kind}://USER:PASSWORD@HOST/DATABASE with ? and @ in a password as %3F and %40")
     host, database = url.host or "", url.database or ""
     if (host and not _HOST.fullmatch(host)) or (database and not _DATABASE.fullmatch(database)):
         raise UsageError(f"--storage: the address cannot be told from the password; expected {kind}://USER:PASSWORD@"
@@ -65,8 +68,7 @@ def storage_url(text: str) -> URL:
             raise UsageError("--storage: expected grpc://HOST:PORT")
         return url.set(drivername=kind, username=None, password=None, port=url.port or GRPC_PORT)
     if not database:
-        raise UsageError(f"--storage {kind}://{host}: the name of the database is missing; expected "
-                         f"{kind}://HOST/DATABASE")
+        raise UsageError(f"--storage {kind}://: the name of the database is missing; expected {kind}://HOST/DATABASE")
     return url.set(drivername=f"{kind}+{driver or KINDS[kind]}")
 
 

@@ -21,6 +21,7 @@ from dashboard.importance import AT_LEAST, Importance, Share, importance, label,
 from dashboard.load import Snapshot
 from dashboard.state import TARGETS, Ref
 from dashboard.views import parts
+from nas.errors import UsageError
 from nas.estimate.forecast import latency_predictor
 from space import SearchSpace
 
@@ -30,7 +31,15 @@ _CHART = {"displaylogo": False}
 
 @st.cache_resource(show_spinner=False, max_entries=16)
 def space_of(toml: str) -> SearchSpace:
-    return SearchSpace.from_toml(toml)
+    """The space of a run.
+
+    Raises:
+        UsageError: it is damaged; says how.
+    """
+    try:
+        return SearchSpace.from_toml(toml)
+    except ValueError as error:
+        raise UsageError(f"the run's space is damaged: {error}") from None
 
 
 @st.cache_resource(show_spinner="Asking which choices matter", max_entries=32)
@@ -51,7 +60,11 @@ def show() -> None:
     run = runs[0]
     # What is learned here need not follow every single trial of a live run.
     version = f"{run.path}/{len(run.records) // (20 if run.state == 'running' else 1)}"
-    space, budget = space_of(run.meta.space.toml), session.budget(run)
+    try:
+        space, budget = space_of(run.meta.space.toml), session.budget(run)
+    except UsageError as error:
+        st.warning(parts.plain(str(error)))
+        return
     st.markdown(f"#### The space {parts.plain(space.name)}: {space.size():.2e} configurations, "
                 f"{len(space.feature_names)} choices")
     target = session.bound(st.segmented_control, "What a choice should do", "target", options=list(TARGETS),

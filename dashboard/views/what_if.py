@@ -17,6 +17,7 @@ from dashboard.what_if import changed, changes, choices, with_changes
 from fastvit.config import FastViTConfig
 from fastvit.cost import cost
 from fastvit.difference import in_words
+from nas.errors import UsageError
 from nas.estimate.forecast import Forecast, known
 from nas.estimate.posterior import Posterior
 from nas.runs.run import Run, Trial
@@ -44,7 +45,11 @@ def worth(version: str, _known: Forecast) -> str:
 
 def show(run: Snapshot, config: FastViTConfig, record: Trial | None) -> None:
     st.markdown("##### What if")
-    space = space_of(run.meta.space.toml)
+    try:
+        space = space_of(run.meta.space.toml)
+    except UsageError as error:
+        st.caption(parts.plain(f"{error}; nothing can be predicted from here."))
+        return
     if config not in space:
         st.caption(f"This configuration is outside of the run's space {parts.plain(space.name)}: nothing can be "
                    "predicted from here.")

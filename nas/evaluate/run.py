@@ -57,7 +57,7 @@ class _Some(Pictures):
     """The first `limit` of the images, which hold the classes in proportion."""
 
     def __init__(self, whole: Pictures, limit: int) -> None:
-        self.whole, self.limit = whole, limit
+        self.whole, self.limit, self.ready = whole, limit, whole.ready
 
     def __len__(self) -> int:
         return min(len(self.whole), self.limit)

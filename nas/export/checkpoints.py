@@ -73,7 +73,6 @@ def read_checkpoint(path: Path) -> Found:
 def _loaded(path: Path) -> Any:
     """What the file holds. Beside tensors only classes are made that cannot run code."""
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
@@ -86,7 +85,7 @@ def _loaded(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise UsageError(f"--weights {path}: cannot be read as a PyTorch checkpoint of plain tensors"
                          f"{_unsafe(path) or f' ({_first(error)})'}") from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # damaged bytes let the readers raise anything, IndexError and struct.error among it
         raise UsageError(f"--weights {path}: cannot be read as safetensors or as a PyTorch checkpoint of plain "
                          f"tensors ({_first(error)})") from None
 

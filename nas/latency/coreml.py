@@ -10,6 +10,8 @@ import os
 import platform
 import sys
 import tempfile
+import threading
+from collections.abc import Coroutine
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -149,7 +151,7 @@ class _Remote:
 
     def block(self, repeats: int) -> float:
         try:
-            found = _loop().run_until_complete(self.benchmarker.benchmark_predict(self.inputs, iterations=repeats))
+            found = _wait(self.benchmarker.benchmark_predict(self.inputs, iterations=repeats))
         except Exception as error:
             raise Failure(f"coreml:iphone: {error}") from error
         return float(sum(found.samples)) / 1e3
@@ -157,7 +159,14 @@ class _Remote:
 
 @lru_cache
 def _loop() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop()
+    """The one loop of all calls to the phone, in a thread of its own: whoever asks may run a loop already."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True, name="coreml:iphone").start()
+    return loop
+
+
+def _wait(call: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run_coroutine_threadsafe(call, _loop()).result()
 
 
 @lru_cache
@@ -186,4 +195,4 @@ def _prepared() -> Any:
     if not team:
         raise NotAvailable(f"coreml:iphone needs an Apple development team to sign its app: set {TEAM}")
     signed = AppSigningCredentials(development_team=team)
-    return _loop().run_until_complete(_phone().prepare_for_model_debugging(signed))
+    return _wait(_phone().prepare_for_model_debugging(signed))

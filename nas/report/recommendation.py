@@ -158,7 +158,8 @@ class Recommendation:
         said = []
         if self.faster is not None:
             saved = 100 * (1 - (self.faster.latency_ms or 0.0) / (self.pick.latency_ms or 1.0))
-            fast = name(self.faster).capitalize()
+            fast = name(self.faster)
+            fast = fast[0].upper() + fast[1:]
             said.append(f"{fast} scores {difference(self.faster, self.pick)} beside the pick, not beyond "
                         f"{SURE:g} standard deviations: on average that much is given up for {saved:.0f} % less time.")
         if others := [r for r in self.tied if r is not self.pick and r is not self.faster]:

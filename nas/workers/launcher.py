@@ -314,8 +314,7 @@ def _closing_words(run: Run, front: dict[str, Any], signals: _Signals, confirmat
     points = [point for point in front["points"] if not point["preset"]] or front["points"]
     if points:
         found = front["recommendation"]
-        own = found is not None and any(point["trial"] == found["trial"] for point in points)
-        trial = found["trial"] if own else points[-1]["trial"]
+        trial = points[-1]["trial"] if found is None else found["trial"]
         say(f"export it:   python search.py export {run.path} --trial {trial} --name fastvit_mine")
     if left := waiting_to_train(run):
         say(f"{left} more network{'s' * (left > 1)} had no time left to be trained at full width; "

