@@ -23,9 +23,6 @@ SECOND_TRIES = 2  # of a measurement whose process somebody killed
 STARVED = 20.0  # times its limit, and a measurement ends however busy the machine is
 WAIT_LIMIT_S = 3600.0  # for the device's lock: many workers measure one after the other
 COMMAND = ("-m", "nas.latency.measurer")
-# Large blocks of memory lie on huge pages (glibc on Linux; others do not know the words). On small ones, which
-# physical memory a process happens to get moves its ratios by 2 % from session to session, on huge ones by 0.4 %.
-HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
 
 class _Killed(Exception):
@@ -133,10 +130,9 @@ class MeasuringProcess:
             self._owner = os.getpid()
             self._lines = queue.Queue()
             self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (as long as the process)
-            # One thread unless a request asks for more, and none that spins while others are timed.
-            tunables = ":".join(filter(None, (os.environ.get("GLIBC_TUNABLES"), HUGE_PAGES)))
+            # One thread unless a request asks for more, and none that spins while others are timed. Memory comes as an
+            # application gets it: on huge pages large networks would be 14 % faster than they are there (docs/LOG.md).
             environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
-                                        "GLIBC_TUNABLES": tunables,
                                         "FASTVIT_EXPLORER_CACHE": str(cache_folder().resolve())}
             self._process = subprocess.Popen(
                 [sys.executable, *COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from nas.latency.network import Network
 
 # The protocols of measuring, by what they are called and by what their values are stored under.
-VERSIONS = {"warm": "warm-1", "modelbench": "modelbench-1", "paper": "paper-1"}
+VERSIONS = {"warm": "warm-2", "modelbench": "modelbench-1", "paper": "paper-1"}
 
 HALF_WIDTH = 0.03  # of the 95 % interval, relative: what a measurement aims at unless told otherwise
 

@@ -27,7 +27,6 @@ from nas.errors import Failure, UsageError
 from nas.files import cache_folder
 from nas.latency.devices import runtime
 from nas.latency.network import Network
-from nas.latency.process import HUGE_PAGES
 from nas.latency.runtime import Calls, Setting
 from nas.latency.warm import undisturbed
 
@@ -130,8 +129,7 @@ def _beginnings(whole: Path, folder: Path) -> list[Path]:
 
 
 def _child(request: dict[str, Any], lock: str) -> dict[str, Any]:
-    tunables = ":".join(filter(None, (os.environ.get("GLIBC_TUNABLES"), HUGE_PAGES)))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GLIBC_TUNABLES": tunables,
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
                                 "FASTVIT_EXPLORER_CACHE": str(cache_folder().resolve())}
     try:
         found = subprocess.run([sys.executable, "-m", "nas.latency.sheet"], input=json.dumps(request | {"lock": lock}),

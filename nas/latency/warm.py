@@ -32,7 +32,7 @@ QUANTILE = 0.35
 CONTAMINATED = 0.02  # share of a block that its threads spent waiting for a core
 # What one session cannot know, as standard deviations: page layouts and the machine's mood differ between sessions,
 # others take a part of the caches and of the memory's bandwidth, and where all blocks were interrupted all may be slow
-SESSION_SD, OTHERS_SD, INTERRUPTED_SD = 0.015, 0.06, 0.15
+SESSION_SD, OTHERS_SD, INTERRUPTED_SD = 0.023, 0.06, 0.15
 
 
 @dataclass
