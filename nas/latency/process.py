@@ -25,6 +25,16 @@ WAIT_LIMIT_S = 3600.0  # for the device's lock: many workers measure one after t
 COMMAND = ("-m", "nas.latency.measurer")
 
 
+def measuring_environment() -> dict[str, str]:
+    """The variables of every process that measures.
+
+    One thread unless a request asks for more, and none that spins while others are timed. Memory comes as an
+    application gets it: on huge pages large networks would be 14 % faster than they are there (docs/LOG.md).
+    """
+    return os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
+                         "FASTVIT_EXPLORER_CACHE": str(cache_folder().resolve())}
+
+
 class _Killed(Exception):
     """The measuring process was ended by somebody else."""
 
@@ -130,13 +140,9 @@ class MeasuringProcess:
             self._owner = os.getpid()
             self._lines = queue.Queue()
             self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (as long as the process)
-            # One thread unless a request asks for more, and none that spins while others are timed. Memory comes as an
-            # application gets it: on huge pages large networks would be 14 % faster than they are there (docs/LOG.md).
-            environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
-                                        "FASTVIT_EXPLORER_CACHE": str(cache_folder().resolve())}
             self._process = subprocess.Popen(
                 [sys.executable, *COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=self._errors, text=True, encoding="utf-8", env=environment, start_new_session=True,
+                stderr=self._errors, text=True, encoding="utf-8", env=measuring_environment(), start_new_session=True,
                 cwd=Path(__file__).parents[2])
             threading.Thread(target=_forward, args=(self._process, self._lines), daemon=True).start()
             atexit.register(self.close)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from nas.errors import Failure, UsageError
 from nas.files import cache_folder
 from nas.latency.devices import runtime
 from nas.latency.network import Network
+from nas.latency.process import measuring_environment
 from nas.latency.runtime import Calls, Setting
 from nas.latency.warm import undisturbed
 
@@ -129,12 +129,10 @@ def _beginnings(whole: Path, folder: Path) -> list[Path]:
 
 
 def _child(request: dict[str, Any], lock: str) -> dict[str, Any]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
-                                "FASTVIT_EXPLORER_CACHE": str(cache_folder().resolve())}
     try:
         found = subprocess.run([sys.executable, "-m", "nas.latency.sheet"], input=json.dumps(request | {"lock": lock}),
                                text=True, capture_output=True, timeout=LIMIT_S + request.get("seconds", 0.0),
-                               env=environment, cwd=Path(__file__).parents[2])
+                               env=measuring_environment(), cwd=Path(__file__).parents[2])
     except subprocess.TimeoutExpired:
         raise Failure(f"{request['device']} did not answer within {LIMIT_S:g} s ({request['what']})") from None
     if found.returncode:
